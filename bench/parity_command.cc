@@ -9,6 +9,7 @@
 #include <string>
 #include <thread>
 
+#include "bench/isa_option.h"
 #include "bench/model/local_ranks.h"
 #include "bench/parity/parity_run.h"
 
@@ -21,7 +22,6 @@ struct ParityArguments {
   ParityOptions parity;
   std::string directory;
   std::string device = "cpu";
-  std::string isa = "best";
   std::string fault = "none";
   int num_ranks = 1;
   int num_threads = 0;  // of all ranks together
@@ -43,7 +43,9 @@ void run(ParityArguments arguments) {
   }
   ParityOptions& options = arguments.parity;
   options.directory = arguments.directory;
-  options.isa = kernels::cpu::parse_isa(arguments.isa);
+  if (!kernels::cpu::is_supported(kernels::cpu::resolve(options.isa))) {
+    throw std::runtime_error("--isa: this CPU does not have it");
+  }
   options.fault = parse_planted_fault(arguments.fault);
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   const int num_threads = arguments.num_threads > 0 ? arguments.num_threads : cores;
@@ -63,7 +65,9 @@ void add_parity_command(CLI::App& app) {
       "Examples:\n"
       "  beryl-bench parity tests/data/tiny\n"
       "  beryl-bench parity tests/data/narrow --ranks 4 --cases short,window");
-  command->add_option("DIR", arguments->directory, "Folder with config.json, cases.json, expected.safetensors")
+  command
+      ->add_option("DIR", arguments->directory,
+                   "Folder with config.json, cases.json, expected.safetensors")
       ->required()
       ->check(CLI::ExistingDirectory);
   command->add_option("--ranks", arguments->num_ranks, "Ranks, each a thread with its experts")
@@ -76,11 +80,11 @@ void add_parity_command(CLI::App& app) {
   command->add_option("--threads", arguments->num_threads, "Of all ranks together; 0 = all cores")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  command->add_option("--isa", arguments->isa, "best, portable, avx2 or avx512")
-      ->capture_default_str();
+  add_isa_option(*command, arguments->parity.isa);
   command->add_option("--max-chunk", arguments->parity.max_chunk, "Prompt tokens in one step")
       ->check(CLI::Range(1, 8192))
       ->capture_default_str();
+  command->add_flag("--verbose", arguments->parity.verbose, "Also the hidden error of each layer");
   command->add_option("--plant-fault", arguments->fault, "Must make the check fail")->group("");
   command->callback([arguments] { run(*arguments); });
 }

@@ -14,8 +14,8 @@ weights::ModelWeights load_weights(const model::ModelConfig& config, const Model
   if (!has_weights(source.directory)) {
     return weights::ModelWeights::from_seed(config, source.dummy, options);
   }
-  return weights::ModelWeights::from_checkpoint(
-      config, weights::Checkpoint::open(source.directory), options);
+  return weights::ModelWeights::from_checkpoint(config, weights::Checkpoint::open(source.directory),
+                                                options);
 }
 
 }  // namespace beryl::bench

@@ -57,8 +57,7 @@ void Comparison::add_sampled_row(size_t row, std::span<const float> logits) {
   const auto num_sampled = static_cast<size_t>(reference_.num_sampled);
   const auto top_logits = std::span(reference_.top_logits).subspan(row * num_top, num_top);
   const auto top_ids = std::span(reference_.top_ids).subspan(row * num_top, num_top);
-  const auto sampled =
-      std::span(reference_.sampled_logits).subspan(row * num_sampled, num_sampled);
+  const auto sampled = std::span(reference_.sampled_logits).subspan(row * num_sampled, num_sampled);
   const double log_p = reference_.logsumexp[row];
   const double log_q = log_sum_exp(logits);
   double kl = 0;
@@ -120,9 +119,7 @@ void Comparison::add_hidden(int stage, size_t hidden_row, std::span<const float>
     difference += (expected - hidden[i]) * (expected - hidden[i]);
     norm += expected * expected;
   }
-  const double before = max_hidden_error_;
-  raise(&max_hidden_error_, std::sqrt(difference / std::max(norm, 1e-30)));
-  if (max_hidden_error_ > before) worst_stage_ = stage;
+  raise(&hidden_errors_[static_cast<size_t>(stage)], std::sqrt(difference / std::max(norm, 1e-30)));
 }
 
 void Comparison::add_greedy(size_t i, std::span<const float> logits, float min_margin) {
@@ -151,12 +148,17 @@ bool Comparison::passed(const ParityLimits& limits) const {
 
 std::string Comparison::line(const ParityLimits& limits) const {
   const double mean_kl = num_rows_ == 0 ? 0 : kl_sum_ / static_cast<double>(num_rows_);
+  const auto worst = std::max_element(hidden_errors_.begin(), hidden_errors_.end());
   return fmt::format(
       "{}: {}, max logit difference {:.2e}, mean KL {:.2e}, routing flips {} of {}, routing weight "
       "difference {:.1e}, hidden error {:.1e} (stage {}), greedy {}/{}",
       reference_.name, passed(limits) ? "ok" : "FAILED", max_logit_difference_, mean_kl,
-      routing_flips_, num_routed_, max_weight_difference_, max_hidden_error_, worst_stage_,
+      routing_flips_, num_routed_, max_weight_difference_, *worst, worst - hidden_errors_.begin(),
       greedy_equal_, reference_.greedy.size());
+}
+
+std::string Comparison::stages() const {
+  return fmt::format("  hidden error by stage: {:.1e}", fmt::join(hidden_errors_, " "));
 }
 
 }  // namespace beryl::bench

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "bench/parity/reference.h"
 
@@ -19,7 +20,9 @@ struct ParityLimits {
 class Comparison {
  public:
   Comparison(const ReferenceCase& reference, const model::ModelConfig& config)
-      : reference_(reference), config_(config) {}
+      : reference_(reference),
+        config_(config),
+        hidden_errors_(static_cast<size_t>(config.num_hidden_layers) + 1) {}
 
   // `row` counts the recorded positions; logits [vocab_size].
   void add_logits(size_t row, std::span<const float> logits);
@@ -34,6 +37,8 @@ class Comparison {
   bool passed(const ParityLimits& limits) const;
   // "short: ok, max logit difference 2.1e-06, ..." - one line.
   std::string line(const ParityLimits& limits) const;
+  // "  hidden error by stage: 0 1.2e-7 ..."
+  std::string stages() const;
 
  private:
   void add_full_row(size_t row, std::span<const float> logits);
@@ -49,8 +54,7 @@ class Comparison {
   double max_weight_difference_ = 0;
   double kl_sum_ = 0;
   int routing_flips_ = 0;
-  double max_hidden_error_ = 0;  // ||difference|| / ||reference||
-  int worst_stage_ = 0;
+  std::vector<double> hidden_errors_;  // [layers + 1] largest ||difference|| / ||reference||
   int greedy_equal_ = 0;
   int greedy_wrong_ = 0;
   int greedy_near_ties_ = 0;  // different, but within the margin

@@ -32,10 +32,7 @@ class CaseObserver final : public model::LayerObserver {
  public:
   CaseObserver(const ReferenceCase& reference, const RankRunner& runner, int num_layers,
                Comparison* comparison)
-      : reference_(reference),
-        runner_(runner),
-        num_layers_(num_layers),
-        comparison_(*comparison) {}
+      : reference_(reference), runner_(runner), num_layers_(num_layers), comparison_(*comparison) {}
 
   void on_hidden(int stage, const TensorView& hidden) override {
     if (stage == num_layers_) return;  // recorded after the final norm
@@ -101,10 +98,10 @@ class ParityRank {
     const auto num_tokens = static_cast<int>(reference.input_ids.size());
     for (int begin = 0; begin < num_tokens; begin += options_.max_chunk) {
       const int end = std::min(num_tokens, begin + options_.max_chunk);
-      Segment segment{.request_id = 0,
-                      .token_ids = {reference.input_ids.begin() + begin,
-                                    reference.input_ids.begin() + end},
-                      .logits_offsets = {}};
+      Segment segment{
+          .request_id = 0,
+          .token_ids = {reference.input_ids.begin() + begin, reference.input_ids.begin() + end},
+          .logits_offsets = {}};
       for (int position = begin; position < end; ++position) {
         const bool is_last = position + 1 == num_tokens && !reference.greedy.empty();
         if (is_last || index_of(reference.positions, position)) {
@@ -152,9 +149,8 @@ RunnerLimits runner_limits(const Reference& reference, const ParityOptions& opti
   for (const ReferenceCase& one : reference.cases) {
     longest = std::max(longest, one.input_ids.size() + one.greedy.size());
   }
-  return {.max_rows = options.max_chunk,
-          .max_positions = static_cast<int>(longest),
-          .max_requests = 1};
+  return {
+      .max_rows = options.max_chunk, .max_positions = static_cast<int>(longest), .max_requests = 1};
 }
 
 }  // namespace
@@ -166,11 +162,11 @@ ParityCounts run_parity(const ParityOptions& options, comm::Communicator& commun
   const expert::Placement placement =
       expert::Placement::contiguous(config.num_experts, communicator.size());
   const bool is_home = communicator.rank() == 0;
-  const weights::ModelWeights weights = load_weights(
-      config, {options.directory, reference.dummy},
-      {.local_experts = placement.local_experts(communicator.rank()),
-       .num_threads = options.num_threads,
-       .progress = is_home ? base::terminal_progress("weights", stderr) : nullptr});
+  const weights::ModelWeights weights =
+      load_weights(config, {options.directory, reference.dummy},
+                   {.local_experts = placement.local_experts(communicator.rank()),
+                    .num_threads = options.num_threads,
+                    .progress = is_home ? base::terminal_progress("weights", stderr) : nullptr});
   const std::unique_ptr<kernels::Ops> ops = plant_fault(
       kernels::cpu::make_cpu_ops({.num_threads = options.num_threads, .isa = options.isa}),
       options.fault);
@@ -192,6 +188,7 @@ ParityCounts run_parity(const ParityOptions& options, comm::Communicator& commun
     if (!is_home) continue;
     comparison.passed(options.limits) ? ++counts.passed : ++counts.failed;
     report(comparison.line(options.limits));
+    if (options.verbose) report(comparison.stages());
   }
   return counts;
 }

@@ -20,6 +20,7 @@ struct ParityOptions {
   int max_chunk = 256;             // prompt tokens in one step
   kernels::cpu::Isa isa = kernels::cpu::Isa::kBest;
   PlantedFault fault = PlantedFault::kNone;
+  bool verbose = false;  // also the hidden error of each layer
   ParityLimits limits;
 };
 

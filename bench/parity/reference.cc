@@ -95,9 +95,9 @@ void ExpectedReader::read_sampled(ReferenceCase* out) const {
     const StoredTensor& tensor = find(fmt::format("{}.{}", out->name, what));
     return tensor.shape.empty() ? 0 : static_cast<int>(tensor.shape.back());
   };
-  out->hidden_positions.assign(out->positions.end() - static_cast<ptrdiff_t>(std::min(
-                                                          kMaxHiddenPositions, rows)),
-                               out->positions.end());
+  out->hidden_positions.assign(
+      out->positions.end() - static_cast<ptrdiff_t>(std::min(kMaxHiddenPositions, rows)),
+      out->positions.end());
   out->num_top = columns("top_logits");
   out->num_sampled = columns("every256");
   out->top_logits =
@@ -164,8 +164,8 @@ void check_ids(const std::string& file, const ReferenceCase& one, int vocab_size
                      std::all_of(one.positions.begin(), one.positions.end(), is_row) &&
                      std::is_sorted(one.positions.begin(), one.positions.end());
   if (!valid) {
-    throw std::runtime_error(fmt::format("{}: case \"{}\": ids, positions or margins are not valid",
-                                         file, one.name));
+    throw std::runtime_error(
+        fmt::format("{}: case \"{}\": ids, positions or margins are not valid", file, one.name));
   }
 }
 
