@@ -41,11 +41,11 @@ class Detokenizer {
 
  private:
   void push_byte(unsigned char byte, std::string& out);
-  void release_whole_code_points(std::string& out);
 
   const Tokenizer* tokenizer_;
   Options options_;
   std::string run_;          // bytes of the open run of byte tokens, not yet released
+  std::string open_;         // its last bytes, if they are the beginning of a code point
   bool run_is_bad_ = false;  // the run has already been found invalid
 };
 

@@ -14,6 +14,7 @@
 #include "coordinator/text/control_tokens.h"
 #include "coordinator/text/detokenizer.h"
 #include "coordinator/text/tokenizer.h"
+#include "coordinator/text/tool_call_text.h"
 
 namespace beryl::text {
 
@@ -37,8 +38,8 @@ struct ToolCallEnd {
 using OutputDelta =
     std::variant<ReasoningDelta, ContentDelta, ToolCallStart, ToolCallArguments, ToolCallEnd>;
 
-// Text of one call beyond this is dropped.
-constexpr size_t kMaxToolCallBytes = size_t{1} << 20;
+// White space that ends a piece of reasoning is held back, as it is dropped if nothing follows.
+constexpr size_t kMaxHeldSpaceBytes = 4096;
 // Calls of one answer beyond this are dropped.
 constexpr size_t kMaxToolCalls = 128;
 
@@ -67,31 +68,30 @@ class OutputParser {
   enum class State { kContent, kReasoning, kToolCall };
 
   void push_id(int32_t id, std::vector<OutputDelta>& out);
-  bool push_marker(int32_t id, std::vector<OutputDelta>& out);
+  void push_marker(int32_t id, std::vector<OutputDelta>& out);
   void push_text(std::string_view text, std::vector<OutputDelta>& out);
   void push_reasoning(std::string_view text, std::vector<OutputDelta>& out);
   void push_content(std::string_view text, std::vector<OutputDelta>& out);
-  void push_call_text(std::string_view text, std::vector<OutputDelta>& out);
-  void emit_content(std::string_view text, std::vector<OutputDelta>& out);
-  void start_call_if_named(std::vector<OutputDelta>& out);
-  void end_state(std::vector<OutputDelta>& out);
-  void end_call(std::vector<OutputDelta>& out);
+  void push_call(std::string_view text, std::vector<OutputDelta>& out);
+  std::string_view after_label(std::string_view text);
+  bool may_begin_call(std::string_view text) const;
+  void start_call(std::vector<OutputDelta>& out);
+  void end_call(bool is_complete, std::vector<OutputDelta>& out);
   void enter(State state, std::string_view label);
+  void leave(bool is_complete, std::vector<OutputDelta>& out);
 
   const Tokenizer* tokenizer_;
   ControlTokens control_;
-  std::vector<std::string>
-      call_openers_;  // "call:NAME{" and "call:NAME(", a call without its marker
-  bool drop_calls_;
+  std::vector<std::string> tool_names_;
   Detokenizer detokenizer_;
   State state_ = State::kContent;
-  std::string_view label_;  // text that may follow the marker and is not shown, e.g. "thought\n"
-  std::string held_;        // text that may be a label, white space or the start of a call
-  bool at_label_ = false;
-  bool trim_leading_ = false;  // drop white space until text comes
-  bool may_open_call_ = false;
-  std::string call_;           // text of the open call, quote tokens as kQuoteByte
-  bool call_started_ = false;  // ToolCallStart was emitted
+  std::string_view label_;      // not shown if the text begins with it, e.g. "thought\n"
+  std::string held_;            // may turn out as label, white space or the beginning of a call
+  bool trim_leading_ = false;   // drop white space until other text comes
+  bool may_open_call_ = false;  // nothing of this content has been shown yet
+  ToolCallText call_;
+  bool call_is_dropped_ = false;
+  bool call_is_started_ = false;  // ToolCallStart was emitted
   size_t num_tool_calls_ = 0;
   size_t num_dropped_calls_ = 0;
 };

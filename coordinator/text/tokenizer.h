@@ -3,6 +3,7 @@
 // `tokenizers` library. Immutable after load(); all const methods are safe from many threads.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -13,6 +14,9 @@
 #include "parallel/base/expected.h"
 
 namespace beryl::text {
+
+// Longer texts are refused. The longest prompt that fits 262,144 tokens is far shorter.
+constexpr size_t kMaxEncodeBytes = size_t{32} << 20;
 
 class Tokenizer {
  public:
