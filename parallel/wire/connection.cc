@@ -116,6 +116,10 @@ base::Status Connection::wait_for(short events, TimePoint until) const {
   }
 }
 
+bool Connection::wait_readable(Milliseconds deadline) const {
+  return wait_for(POLLIN, Clock::now() + deadline).is_ok();
+}
+
 base::Status Connection::send(const Frame& frame, size_t max_bytes, Milliseconds deadline) {
   auto bytes = encode_frame(frame, max_bytes);
   if (!bytes) return bytes.error();

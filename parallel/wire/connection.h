@@ -39,6 +39,9 @@ class Connection {
   base::Status send(const Frame& frame, size_t max_bytes, Milliseconds deadline);
   base::Status send_bytes(std::string_view bytes, Milliseconds deadline);
 
+  // Whether something (or the end) can be received within `deadline`; nothing is consumed, so that
+  // short waits may be repeated.
+  bool wait_readable(Milliseconds deadline) const;
   // kDeadlineExceeded when no whole frame came in time, kUnavailable when the peer closed.
   base::Expected<Frame> receive(size_t max_bytes, Milliseconds deadline);
 
