@@ -62,7 +62,8 @@ struct GeneratedToken {
   std::vector<TokenLogprob> top;  // num_top_logprobs entries
 };
 
-// Said once per new token, in order, then exactly one event with `finished`.
+// Each new token is said once, in order; exactly one event has `finished`. It is the last one and
+// may carry the last token.
 struct SchedulerEvent {
   RequestId request = 0;
   std::vector<GeneratedToken> tokens;
