@@ -13,10 +13,9 @@ namespace beryl::base {
 
 }  // namespace beryl::base
 
-#define BERYL_ASSERT(condition, ...)                                                      \
-  do {                                                                                    \
-    if (!(condition)) [[unlikely]] {                                                      \
-      ::beryl::base::assert_failed(__FILE__, __LINE__, #condition,                        \
-                                   ::fmt::format("" __VA_ARGS__));                        \
-    }                                                                                     \
+#define BERYL_ASSERT(condition, ...)                                                               \
+  do {                                                                                             \
+    if (!(condition)) [[unlikely]] {                                                               \
+      ::beryl::base::assert_failed(__FILE__, __LINE__, #condition, ::fmt::format("" __VA_ARGS__)); \
+    }                                                                                              \
   } while (false)

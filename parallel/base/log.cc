@@ -8,10 +8,14 @@ namespace {
 
 spdlog::level::level_enum to_spdlog(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return spdlog::level::debug;
-    case LogLevel::kInfo: return spdlog::level::info;
-    case LogLevel::kWarning: return spdlog::level::warn;
-    case LogLevel::kError: return spdlog::level::err;
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarning:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
   }
   return spdlog::level::info;
 }
@@ -45,15 +49,18 @@ Logger::Logger(std::string component, LogLevel level, LogFormat format)
           spdlog::logger(component, std::make_shared<spdlog::sinks::stderr_color_sink_mt>()),
           format}) {
   impl_->logger.set_level(to_spdlog(level));
-  impl_->logger.set_pattern(format == LogFormat::kJson
-                                ? R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","component":"%n","message":"%v"})"
-                                : "%H:%M:%S.%e %^%-7l%$ %n: %v");
+  impl_->logger.set_pattern(
+      format == LogFormat::kJson
+          ? R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","component":"%n","message":"%v"})"
+          : "%H:%M:%S.%e %^%-7l%$ %n: %v");
   impl_->logger.flush_on(spdlog::level::debug);
 }
 
 Logger::~Logger() = default;
 
-bool Logger::enabled(LogLevel level) const { return impl_->logger.should_log(to_spdlog(level)); }
+bool Logger::enabled(LogLevel level) const {
+  return impl_->logger.should_log(to_spdlog(level));
+}
 
 void Logger::write(LogLevel level, std::string_view line) {
   if (impl_->format == LogFormat::kJson) {

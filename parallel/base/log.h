@@ -26,15 +26,18 @@ class Logger {
 
   template <typename... Args>
   void debug(fmt::format_string<Args...> text, Args&&... args) {
-    if (enabled(LogLevel::kDebug)) write(LogLevel::kDebug, fmt::format(text, std::forward<Args>(args)...));
+    if (enabled(LogLevel::kDebug))
+      write(LogLevel::kDebug, fmt::format(text, std::forward<Args>(args)...));
   }
   template <typename... Args>
   void info(fmt::format_string<Args...> text, Args&&... args) {
-    if (enabled(LogLevel::kInfo)) write(LogLevel::kInfo, fmt::format(text, std::forward<Args>(args)...));
+    if (enabled(LogLevel::kInfo))
+      write(LogLevel::kInfo, fmt::format(text, std::forward<Args>(args)...));
   }
   template <typename... Args>
   void warning(fmt::format_string<Args...> text, Args&&... args) {
-    if (enabled(LogLevel::kWarning)) write(LogLevel::kWarning, fmt::format(text, std::forward<Args>(args)...));
+    if (enabled(LogLevel::kWarning))
+      write(LogLevel::kWarning, fmt::format(text, std::forward<Args>(args)...));
   }
   template <typename... Args>
   void error(fmt::format_string<Args...> text, Args&&... args) {

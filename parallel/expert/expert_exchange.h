@@ -1,0 +1,90 @@
+// ExpertExchange: dispatch of token rows to the ranks that hold their experts, and the combine that
+// brings the weighted results back and sums them in tree order (bitwise the same on any number of
+// ranks). One rank is not special: its communicator copies.
+//
+// A layer calls begin(), computes its dense MLP while rows travel, then finish().
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "kernels/ops.h"
+#include "parallel/base/expected.h"
+#include "parallel/comm/communicator.h"
+#include "parallel/expert/placement.h"
+
+namespace beryl::expert {
+
+enum class StepMode {
+  kPadded,  // slots per peer known from the plan (decode): true counts travel in a header, no count
+            // exchange
+  kExact,   // counts first, then rows, in rounds of fixed capacity (prefill, mixed)
+};
+
+// The shape of a step, equal on all ranks: it comes from the plan, no rank derives it.
+struct StepShape {
+  StepMode mode = StepMode::kExact;
+  int bucket = 0;                      // padded: most slots for a peer, >= any rank_rows
+  std::span<const int32_t> rank_rows;  // [size] rows of each rank in this step, may be 0
+};
+
+// This rank's routed rows of one layer, in host memory. Everything stays valid until finish().
+struct RoutedRows {
+  kernels::TensorView x;                    // [T, H] float32 expert input
+  kernels::TensorView topk_idx;             // [T, top_k] int32 expert ids; -1 = unused
+  kernels::TensorView topk_weights;         // [T, top_k] float32
+  const int32_t* positions = nullptr;       // [T]
+  const uint64_t* request_seeds = nullptr;  // [T] for choosing among copies
+  int32_t layer = 0;
+};
+
+// Rows that arrived for this rank's experts, and the plan of the grouped FFN over them.
+struct ReceivedRows {
+  kernels::TensorView x;       // [R, H]
+  kernels::ExpertBatch batch;  // by local slot
+};
+
+// Equal on all ranks. Memory is taken once, at construction, for P * C received rows, where C is
+// the smaller of max_rows and round_capacity: about 4 * H * P * C * (4 + min(top_k, local experts))
+// bytes.
+struct ExchangeLimits {
+  int hidden_size = 0;
+  int top_k = 0;
+  int max_rows = 0;           // most rows of one rank in a step
+  int round_capacity = 1024;  // most rows of a rank in one round; longer steps take several
+};
+
+// Tokens per expert since construction, for load reports. [num_experts] of this rank's routing.
+using ExpertLoad = std::span<const uint64_t>;
+
+// After an error (a lost peer, or a mistake of a peer) only destruction is allowed.
+class ExpertExchange {
+ public:
+  // All references must outlive the exchange.
+  ExpertExchange(comm::Communicator& communicator, kernels::Ops& ops, const Placement& placement,
+                 const ExchangeLimits& limits);
+  ~ExpertExchange();
+  ExpertExchange(const ExpertExchange&) = delete;
+  ExpertExchange& operator=(const ExpertExchange&) = delete;
+
+  // Packs each row once per destination rank and starts the first exchange. Collective.
+  base::Status begin(const StepShape& shape, const RoutedRows& rows);
+
+  // Computes out[a] (kernels::Ops::expert_ffn) for the assignments of `in`.
+  using ExpertFunction =
+      std::function<void(const ReceivedRows& in, const kernels::TensorView& out)>;
+
+  // Receives, runs `experts` on what came (once a round, also with zero rows), returns results to
+  // their sources and writes the sums to out [T, H]. Collective.
+  base::Status finish(const ExpertFunction& experts, const kernels::TensorView& out);
+
+  ExpertLoad load() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace beryl::expert
