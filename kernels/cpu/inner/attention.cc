@@ -26,7 +26,7 @@ BERYL_INLINE void accumulate(const float* q, const float* k, const AttentionTile
     const float* p = q + i * int64_t{tile.key_dim};
     const Vec query = left >= kLanes ? load(p) : load_partial(p, left);
 #pragma GCC unroll 8
-    for (int j = 0; j < kKeys; ++j) acc[i][j] = fma(query, key[j], acc[i][j]);
+    for (int j = 0; j < kKeys; ++j) fma_into(acc[i][j], query, key[j]);
   }
 }
 
@@ -159,7 +159,7 @@ BERYL_INLINE void add_values(const AttentionTile& tile, int query, KeyRange keys
     for (int i = 0; i < kQueries; ++i) {
       const Vec w = broadcast(weight[i * kKeyTile + j]);
 #pragma GCC unroll 8
-      for (int c = 0; c < kVecs; ++c) acc[i][c] = fma(w, v[c], acc[i][c]);
+      for (int c = 0; c < kVecs; ++c) fma_into(acc[i][c], w, v[c]);
     }
   }
 #pragma GCC unroll 8

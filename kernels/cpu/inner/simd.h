@@ -296,6 +296,16 @@ BERYL_INLINE float horizontal_sum(Vec a) {
 
 #endif
 
+// acc = a * b + acc in place. Written as an instruction for the loops that fill all registers: left
+// to itself, gcc 12 renames accumulators (and spills some) and reads a row again for every use.
+BERYL_INLINE void fma_into(Vec& acc, Vec a, Vec b) {
+#if defined(__AVX2__)
+  asm("vfmadd231ps %2, %1, %0" : "+v"(acc.v) : "v"(a.v), "v"(b.v));
+#else
+  acc = fma(a, b, acc);
+#endif
+}
+
 BERYL_INLINE Vec load_bf16_partial(const uint16_t* p, int n) {
   uint16_t padded[kLanes] = {};
   for (int i = 0; i < n; ++i) padded[i] = p[i];
