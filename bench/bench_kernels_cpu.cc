@@ -71,21 +71,28 @@ void report(benchmark::State& state, double bytes, double flops) {
   if (flops > 0) state.counters["FLOP/s"] = benchmark::Counter(flops * iterations, rate);
 }
 
-// The ceiling: each thread reads its part of the pool.
+// The ceiling: each thread reads its part of the pool, adding up 16-byte words.
 void read_pool(benchmark::State& state, Lab& lab) {
+  typedef uint64_t Word __attribute__((vector_size(16)));
+  constexpr size_t kWords = 16;  // four cache lines
   std::vector<uint64_t> sums(static_cast<size_t>(lab.pool.num_threads()) * 8);
   for (auto _ : state) {
     lab.pool.run([&](int thread_idx) {
-      const size_t count = lab.weights.size() / static_cast<size_t>(lab.pool.num_threads());
-      const uint16_t* begin = lab.weights.data() + count * static_cast<size_t>(thread_idx);
-      uint64_t sum[8] = {};
-      for (size_t i = 0; i + 64 <= count; i += 64) {
-        __builtin_prefetch(begin + i + 2048);
-        uint64_t line[16];
-        std::memcpy(line, begin + i, sizeof(line));
-        for (size_t j = 0; j < 16; ++j) sum[j % 8] += line[j];
+      const size_t count = lab.weights.size() * 2 / static_cast<size_t>(lab.pool.num_threads());
+      const char* begin = reinterpret_cast<const char*>(lab.weights.data()) +
+                          count * static_cast<size_t>(thread_idx);
+      Word sum[kWords] = {};
+      for (size_t i = 0; i + sizeof(sum) <= count; i += sizeof(sum)) {
+        for (size_t line = 0; line < sizeof(sum); line += 64) {
+          __builtin_prefetch(begin + i + 4096 + line);
+        }
+        for (size_t j = 0; j < kWords; ++j) {
+          Word word;
+          std::memcpy(&word, begin + i + j * sizeof(word), sizeof(word));
+          sum[j] += word;
+        }
       }
-      for (const uint64_t value : sum) sums[static_cast<size_t>(thread_idx) * 8] += value;
+      for (const Word& word : sum) sums[static_cast<size_t>(thread_idx) * 8] += word[0] + word[1];
     });
   }
   benchmark::DoNotOptimize(sums.data());
