@@ -1,7 +1,6 @@
 #include "deploy/launcher/options.h"
 
 #include <CLI/CLI.hpp>
-#include <iostream>
 
 namespace beryl::launcher {
 namespace {
@@ -144,7 +143,7 @@ ParsedCommandLine parse_command_line(int argc, const char* const* argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    parsed.exit_code = app.exit(error, std::cout, std::cerr) == 0 ? 0 : 2;
+    parsed.exit_code = app.exit(error) == 0 ? 0 : 2;
     return parsed;
   }
   for (const ForwardedFlag& flag : forwarded_flags()) {

@@ -113,9 +113,12 @@ def _line(text, match):
 
 
 def check_registered(tree):
-    """Every source is named by a CMakeLists.txt above it, and every such file is reached."""
+    """Every source is named by a CMakeLists.txt above it (or by its path from the root anywhere), and
+    every such file is reached from the root."""
+    cmake = "".join(_without_comments(tree, path) for path in tree.cmake_files())
+    from_root = set(re.findall(r"\$\{CMAKE_SOURCE_DIR\}/([\w./-]+)", cmake))
     for path in tree.under(*SOURCE_SUFFIXES):
-        if not _named_above(tree, path):
+        if path not in from_root and not _named_above(tree, path):
             what = "test" if path.endswith("_test.cc") else "source"
             yield Violation(path, 0, "registered", f"{what} is in no CMakeLists.txt")
     for path in tree.cmake_files():
