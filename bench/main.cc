@@ -6,6 +6,7 @@
 #include <exception>
 
 #include "bench/load_command.h"
+#include "bench/make_checkpoint_command.h"
 #include "bench/parity_command.h"
 
 int main(int argc, char** argv) {
@@ -13,6 +14,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   beryl::bench::add_parity_command(app);
   beryl::bench::add_load_command(app);
+  beryl::bench::add_make_checkpoint_command(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Error& error) {
