@@ -1,0 +1,157 @@
+#include "coordinator/text/json_reader.h"
+
+#include "coordinator/text/python_number.h"
+#include "coordinator/text/utf8.h"
+
+namespace beryl::text {
+
+using Kind = JsonValue::Kind;
+
+bool JsonReader::fail(std::string_view error) {
+  if (error_.empty()) error_ = error;
+  return false;
+}
+
+void JsonReader::skip_space() {
+  const size_t next = json_.find_first_not_of(" \t\r\n", position_);
+  position_ = next == std::string_view::npos ? json_.size() : next;
+}
+
+bool JsonReader::accept(char c) {
+  if (position_ >= json_.size() || json_[position_] != c) return false;
+  ++position_;
+  return true;
+}
+
+bool JsonReader::read(JsonValue& out) {
+  skip_space();
+  if (!read_value(out, 1)) return false;
+  skip_space();
+  return position_ == json_.size() || fail("text after the value");
+}
+
+bool JsonReader::read_value(JsonValue& out, size_t depth) {
+  if (depth > kMaxJsonDepth + 1) return fail("nested too deeply");
+  if (position_ >= json_.size()) return fail("a value is missing");
+  switch (json_[position_]) {
+    case '{':
+      return read_object(out, depth);
+    case '[':
+      return read_array(out, depth);
+    case '"':
+      out.kind = Kind::kString;
+      return read_string(out.text);
+    case 't':
+    case 'f':
+      out.kind = Kind::kBool;
+      out.boolean = json_[position_] == 't';
+      return read_word(out.boolean ? "true" : "false");
+    case 'n':
+      return read_word("null");
+    default:
+      return read_number(out);
+  }
+}
+
+bool JsonReader::read_object(JsonValue& out, size_t depth) {
+  out.kind = Kind::kObject;
+  accept('{');
+  skip_space();
+  if (accept('}')) return true;
+  do {
+    skip_space();
+    auto& [key, value] = out.members.emplace_back();
+    if (!read_string(key)) return fail("a key is missing");
+    skip_space();
+    if (!accept(':')) return fail("':' is missing after a key");
+    skip_space();
+    if (!read_value(value, depth + 1)) return false;
+    skip_space();
+  } while (accept(','));
+  if (!accept('}')) return fail("',' or '}' is missing");
+  out.sort_members();
+  return true;
+}
+
+bool JsonReader::read_array(JsonValue& out, size_t depth) {
+  out.kind = Kind::kArray;
+  accept('[');
+  skip_space();
+  if (accept(']')) return true;
+  do {
+    skip_space();
+    if (!read_value(out.items.emplace_back(), depth + 1)) return false;
+    skip_space();
+  } while (accept(','));
+  return accept(']') || fail("',' or ']' is missing");
+}
+
+bool JsonReader::read_string(std::string& out) {
+  if (!accept('"')) return fail("a string is missing");
+  for (;;) {
+    size_t end = position_;
+    while (end < json_.size() && json_[end] != '"' && json_[end] != '\\' &&
+           static_cast<unsigned char>(json_[end]) >= 0x20) {
+      ++end;
+    }
+    out.append(json_, position_, end - position_);
+    position_ = end;
+    if (accept('"')) return true;
+    if (!accept('\\')) return fail("a string is not closed or holds a raw control character");
+    if (!read_escape(out)) return fail("a bad escape in a string");
+  }
+}
+
+bool JsonReader::read_escape(std::string& out) {
+  constexpr std::string_view kEscapes = "\"\\/bfnrt";
+  constexpr std::string_view kMeanings = "\"\\/\b\f\n\r\t";
+  if (position_ >= json_.size()) return false;
+  const char c = json_[position_++];
+  const size_t simple = kEscapes.find(c);
+  if (simple != std::string_view::npos) {
+    out += kMeanings[simple];
+    return true;
+  }
+  unsigned unit = 0;
+  if (c != 'u' || !read_code_unit(unit)) return false;
+  if (unit >= 0xDC00 && unit <= 0xDFFF) return false;
+  if (unit >= 0xD800 && unit <= 0xDBFF) {
+    unsigned low = 0;
+    if (!accept('\\') || !accept('u') || !read_code_unit(low)) return false;
+    if (low < 0xDC00 || low > 0xDFFF) return false;
+    unit = 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
+  }
+  append_utf8(unit, out);
+  return true;
+}
+
+bool JsonReader::read_code_unit(unsigned& out) {
+  if (json_.size() - position_ < 4) return false;
+  out = 0;
+  for (int i = 0; i < 4; ++i) {
+    const char c = json_[position_++];
+    const char lower = static_cast<char>(c | 0x20);
+    const bool digit = c >= '0' && c <= '9';
+    if (!digit && (lower < 'a' || lower > 'f')) return false;
+    out = out * 16 + static_cast<unsigned>(digit ? c - '0' : lower - 'a' + 10);
+  }
+  return true;
+}
+
+bool JsonReader::read_number(JsonValue& out) {
+  const size_t end = json_.find_first_not_of("+-.0123456789eE", position_);
+  const std::string_view token = json_.substr(position_, end - position_);
+  out.kind = Kind::kNumber;
+  out.text = python_number(token);
+  if (out.text.empty()) return fail("not a value");
+  position_ += token.size();
+  return true;
+}
+
+bool JsonReader::read_word(std::string_view word) {
+  if (json_.substr(position_, word.size()) != word) return fail("not a value");
+  position_ += word.size();
+  return true;
+}
+
+}  // namespace beryl::text
