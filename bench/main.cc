@@ -5,12 +5,14 @@
 #include <cstdio>
 #include <exception>
 
+#include "bench/load_command.h"
 #include "bench/parity_command.h"
 
 int main(int argc, char** argv) {
   CLI::App app("Benchmarks and checks of Beryl");
   app.require_subcommand(1);
   beryl::bench::add_parity_command(app);
+  beryl::bench::add_load_command(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Error& error) {
