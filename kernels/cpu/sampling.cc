@@ -58,17 +58,21 @@ void select_largest(const float* logits, int32_t vocab_size, int32_t count,
   if (out.size() > keep) out.resize(keep);
 }
 
-// masses[i] = exp((logits[i] - top) / temperature); returns their sum.
-double compute_masses(const float* logits, int32_t vocab_size, float top, float temperature,
-                      std::vector<float>& masses) {
-  masses.resize(static_cast<size_t>(vocab_size));
-  double total = 0;
-  for (int32_t id = 0; id < vocab_size; ++id) {
-    const float mass = std::exp((logits[id] - top) / temperature);
-    masses[static_cast<size_t>(id)] = mass;
-    total += mass;
-  }
-  return total;
+// The logits of one row and what was found out about them.
+struct Row {
+  const KernelTable& kernels;
+  const SamplingRow& params;
+  const float* logits;  // after penalties and bias
+  int32_t vocab_size;
+  float top;  // largest logit
+
+  float factor() const { return 1 / params.temperature; }
+};
+
+// masses = exp((logits - top) * factor); returns their sum.
+double compute_masses(const Row& row, float factor, std::vector<float>& masses) {
+  masses.resize(static_cast<size_t>(row.vocab_size));
+  return row.kernels.exp_masses(row.logits, row.top, factor, row.vocab_size, masses.data());
 }
 
 // Cuts candidates, sorted, to the shortest front whose mass is at least top_p of the whole.
@@ -82,77 +86,76 @@ void cut_top_p(float top_p, double total, std::vector<Candidate>& candidates) {
   candidates.resize(kept);
 }
 
-int32_t bucket_of(float logit, float top, float temperature) {
-  const float depth = (top - logit) / temperature * kBucketsPerNat;
+int32_t bucket_of(const Row& row, int32_t token_id) {
+  const float depth = (row.top - row.logits[token_id]) * row.factor() * kBucketsPerNat;
   return depth < kNumBuckets - 1 ? static_cast<int32_t>(depth) : kNumBuckets - 1;
 }
 
 // The nucleus without sorting the vocabulary: whole buckets of similar logits are taken from the
 // top, only the bucket in which the mass is reached is sorted.
-void select_nucleus(const SamplingRow& row, const float* logits, float top, double total,
-                    SamplingScratch& scratch) {
-  std::vector<double> bucket_mass(kNumBuckets);
-  const auto vocab_size = static_cast<int32_t>(scratch.masses.size());
-  for (int32_t id = 0; id < vocab_size; ++id) {
-    if (logits[id] == kForbidden) continue;
-    bucket_mass[static_cast<size_t>(bucket_of(logits[id], top, row.temperature))] +=
-        scratch.masses[static_cast<size_t>(id)];
+void select_nucleus(const Row& row, double total, SamplingScratch& scratch) {
+  scratch.bucket_mass.assign(kNumBuckets, 0);
+  for (int32_t id = 0; id < row.vocab_size; ++id) {
+    const float mass = scratch.masses[static_cast<size_t>(id)];
+    if (mass > 0) scratch.bucket_mass[static_cast<size_t>(bucket_of(row, id))] += mass;
   }
+  const double goal = row.params.top_p * total;
   double sum = 0;
   int32_t border = 0;
-  while (border < kNumBuckets - 1 &&
-         sum + bucket_mass[static_cast<size_t>(border)] < row.top_p * total) {
-    sum += bucket_mass[static_cast<size_t>(border++)];
+  for (; border < kNumBuckets - 1; ++border) {
+    const double next = sum + scratch.bucket_mass[static_cast<size_t>(border)];
+    if (next >= goal) break;
+    sum = next;
   }
-  std::vector<Candidate> last;
   scratch.candidates.clear();
-  for (int32_t id = 0; id < vocab_size; ++id) {
-    if (logits[id] == kForbidden) continue;
-    const int32_t bucket = bucket_of(logits[id], top, row.temperature);
+  scratch.border.clear();
+  for (int32_t id = 0; id < row.vocab_size; ++id) {
+    const float mass = scratch.masses[static_cast<size_t>(id)];
+    if (!(mass > 0)) continue;
+    const int32_t bucket = bucket_of(row, id);
     if (bucket > border) continue;
-    auto& target = bucket == border ? last : scratch.candidates;
-    target.push_back({logits[id], id, scratch.masses[static_cast<size_t>(id)]});
+    auto& target = bucket == border ? scratch.border : scratch.candidates;
+    target.push_back({row.logits[id], id, mass});
   }
-  std::sort(last.begin(), last.end(), comes_before);
-  for (const Candidate& candidate : last) {
-    if (!scratch.candidates.empty() && sum >= row.top_p * total) break;
+  std::sort(scratch.border.begin(), scratch.border.end(), comes_before);
+  for (const Candidate& candidate : scratch.border) {
+    if (!scratch.candidates.empty() && sum >= goal) break;
     scratch.candidates.push_back(candidate);
     sum += candidate.mass;
   }
 }
 
 // Fills scratch.candidates with what top_k, top_p and min_p leave.
-void select_candidates(const SamplingRow& row, const float* logits, int32_t vocab_size, float top,
-                       SamplingScratch& scratch) {
+void select_candidates(const Row& row, SamplingScratch& scratch) {
   std::vector<Candidate>& candidates = scratch.candidates;
-  if (row.top_k > 0 && row.top_k < vocab_size) {
-    select_largest(logits, vocab_size, row.top_k, candidates);
+  if (row.params.top_k > 0 && row.params.top_k < row.vocab_size) {
+    select_largest(row.logits, row.vocab_size, row.params.top_k, candidates);
     double total = 0;
     for (Candidate& candidate : candidates) {
-      candidate.mass = std::exp((candidate.logit - top) / row.temperature);
+      row.kernels.exp_masses(&candidate.logit, row.top, row.factor(), 1, &candidate.mass);
       total += candidate.mass;
     }
-    cut_top_p(row.top_p, total, candidates);
+    cut_top_p(row.params.top_p, total, candidates);
   } else {
-    const double total = compute_masses(logits, vocab_size, top, row.temperature, scratch.masses);
-    if (row.top_p < 1) {
-      select_nucleus(row, logits, top, total, scratch);
+    const double total = compute_masses(row, row.factor(), scratch.masses);
+    if (row.params.top_p < 1) {
+      select_nucleus(row, total, scratch);
     } else {
       candidates.clear();
-      for (int32_t id = 0; id < vocab_size; ++id) {
+      for (int32_t id = 0; id < row.vocab_size; ++id) {
         const float mass = scratch.masses[static_cast<size_t>(id)];
-        if (mass > 0) candidates.push_back({logits[id], id, mass});
+        if (mass > 0) candidates.push_back({row.logits[id], id, mass});
       }
     }
   }
   // The largest mass is exp(0) = 1, so min_p compares with the masses themselves.
-  std::erase_if(candidates, [&](const Candidate& c) { return c.mass < row.min_p; });
+  std::erase_if(candidates, [&](const Candidate& c) { return c.mass < row.params.min_p; });
 }
 
-int32_t draw(const SamplingRow& row, const std::vector<Candidate>& candidates) {
+int32_t draw(const SamplingRow& params, const std::vector<Candidate>& candidates) {
   double total = 0;
   for (const Candidate& candidate : candidates) total += candidate.mass;
-  const double target = uniform_draw(row.seed, row.choice, row.position) * total;
+  const double target = uniform_draw(params.seed, params.choice, params.position) * total;
   double sum = 0;
   for (const Candidate& candidate : candidates) {
     sum += candidate.mass;
@@ -161,15 +164,14 @@ int32_t draw(const SamplingRow& row, const std::vector<Candidate>& candidates) {
   return candidates.back().token_id;
 }
 
-void fill_logprobs(const SamplingRow& row, const float* logits, int32_t vocab_size, float top,
-                   SampledToken& sampled, SamplingScratch& scratch) {
-  const double total = compute_masses(logits, vocab_size, top, 1, scratch.masses);
-  const double log_total = std::log(total) + top;
+void fill_logprobs(const Row& row, SampledToken& sampled, SamplingScratch& scratch) {
+  const double total = compute_masses(row, 1, scratch.masses);
+  const double log_total = std::log(total) + row.top;
   const auto logprob = [&](float logit) { return static_cast<float>(logit - log_total); };
-  sampled.logprob = logprob(logits[sampled.token_id]);
-  sampled.num_top = std::min({row.num_top_logprobs, kMaxTopLogprobs, vocab_size});
-  if (sampled.num_top == 0) return;
-  select_largest(logits, vocab_size, sampled.num_top, scratch.candidates);
+  sampled.logprob = logprob(row.logits[sampled.token_id]);
+  const int32_t wanted = std::min(row.params.num_top_logprobs, kMaxTopLogprobs);
+  if (wanted == 0) return;
+  select_largest(row.logits, row.vocab_size, wanted, scratch.candidates);
   sampled.num_top = static_cast<int32_t>(scratch.candidates.size());
   for (int32_t i = 0; i < sampled.num_top; ++i) {
     const Candidate& candidate = scratch.candidates[static_cast<size_t>(i)];
@@ -179,34 +181,24 @@ void fill_logprobs(const SamplingRow& row, const float* logits, int32_t vocab_si
 
 }  // namespace
 
-SampledToken sample_row(const SamplingRow& row, float* logits, int32_t vocab_size,
-                        SamplingScratch& scratch) {
+SampledToken sample_row(const KernelTable& kernels, const SamplingRow& params, float* logits,
+                        int32_t vocab_size, SamplingScratch& scratch) {
   SampledToken sampled;
-  apply_penalties(row, logits, vocab_size);
-  int32_t best = 0;
-  bool has_nan = false;
-  for (int32_t id = 0; id < vocab_size; ++id) {
-    has_nan |= std::isnan(logits[id]);
-    if (logits[id] > logits[best]) best = id;
+  apply_penalties(params, logits, vocab_size);
+  const LogitScan scan = kernels.scan_logits(logits, vocab_size);
+  sampled.has_nan = scan.has_nan;
+  sampled.all_forbidden = !scan.has_nan && scan.top == kForbidden;
+  if (sampled.has_nan || sampled.all_forbidden) return sampled;
+  const Row row = {kernels, params, logits, vocab_size, scan.top};
+  if (params.temperature > 0) {
+    select_candidates(row, scratch);
+    if (!scratch.candidates.empty()) sampled.token_id = draw(params, scratch.candidates);
   }
-  const float top = logits[best];
-  if (has_nan || top == -kForbidden) {
-    sampled.has_nan = true;
-    return sampled;
+  if (sampled.token_id < 0) {  // greedy, or min_p above 1 left nothing
+    sampled.token_id =
+        static_cast<int32_t>(std::find(logits, logits + vocab_size, scan.top) - logits);
   }
-  if (top == kForbidden) {
-    sampled.all_forbidden = true;
-    return sampled;
-  }
-  if (row.temperature <= 0) {
-    sampled.token_id = best;
-  } else {
-    select_candidates(row, logits, vocab_size, top, scratch);
-    sampled.token_id = scratch.candidates.empty() ? best : draw(row, scratch.candidates);
-  }
-  if (row.num_top_logprobs >= 0) {
-    fill_logprobs(row, logits, vocab_size, top, sampled, scratch);
-  }
+  if (params.num_top_logprobs >= 0) fill_logprobs(row, sampled, scratch);
   return sampled;
 }
 

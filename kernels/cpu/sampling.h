@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/cpu/kernel_table.h"
 #include "kernels/sampling.h"
 
 namespace beryl::kernels::cpu {
@@ -17,11 +18,13 @@ struct Candidate {
 // Memory that is reused from row to row; its contents mean nothing between calls.
 struct SamplingScratch {
   std::vector<Candidate> candidates;
-  std::vector<float> masses;
+  std::vector<Candidate> border;
+  std::vector<float> masses;  // [vocab_size]
+  std::vector<double> bucket_mass;
 };
 
 // logits [vocab_size] are changed in place: penalties and bias.
-SampledToken sample_row(const SamplingRow& row, float* logits, int32_t vocab_size,
-                        SamplingScratch& scratch);
+SampledToken sample_row(const KernelTable& kernels, const SamplingRow& row, float* logits,
+                        int32_t vocab_size, SamplingScratch& scratch);
 
 }  // namespace beryl::kernels::cpu

@@ -32,7 +32,8 @@ struct ExchangeBuffers {
 };
 
 // An exchange under way. wait() returns when this rank's receives are complete and its sends may be
-// overwritten. Must be waited for exactly once; dropping one unwaited kills the communicator.
+// overwritten. Must be waited for exactly once; dropping one unwaited kills the communicator, which
+// it must not outlive.
 class PendingExchange {
  public:
   virtual ~PendingExchange() = default;

@@ -26,6 +26,7 @@ class LocalCommunicator final : public Communicator {
 
  private:
   friend class LocalExchange;
+  base::Status finish(uint64_t sequence, std::byte* recv, std::span<const size_t> recv_offsets);
 
   std::shared_ptr<LocalGroup> group_;
   const int rank_;
@@ -37,29 +38,33 @@ class LocalExchange final : public PendingExchange {
  public:
   LocalExchange(LocalCommunicator& owner, uint64_t sequence, std::byte* recv,
                 std::span<const size_t> recv_offsets)
-      : owner_(owner),
-        group_(owner.group_),
-        sequence_(sequence),
-        recv_(recv),
-        recv_offsets_(recv_offsets) {}
+      : owner_(owner), sequence_(sequence), recv_(recv), recv_offsets_(recv_offsets) {}
   ~LocalExchange() override {
-    if (!waited_) group_->fail_and_settle("an exchange was dropped before its end");
+    if (waited_) return;
+    owner_.outstanding_.break_off();
+    owner_.group_->fail_and_settle(fmt::format("rank {} dropped an exchange", owner_.rank_));
   }
 
   base::Status wait() override {
     owner_.outstanding_.end(sequence_);
     waited_ = true;
-    return group_->complete(owner_.rank_, sequence_, recv_, recv_offsets_);
+    return owner_.finish(sequence_, recv_, recv_offsets_);
   }
 
  private:
   LocalCommunicator& owner_;
-  std::shared_ptr<LocalGroup> group_;  // outlives the owner if the exchange is dropped late
   const uint64_t sequence_;
   std::byte* const recv_;
   const std::span<const size_t> recv_offsets_;
   bool waited_ = false;
 };
+
+base::Status LocalCommunicator::finish(uint64_t sequence, std::byte* recv,
+                                       std::span<const size_t> recv_offsets) {
+  base::Status status = group_->complete(rank_, sequence, recv, recv_offsets);
+  if (!status) outstanding_.break_off();
+  return status;
+}
 
 base::Expected<std::unique_ptr<PendingExchange>> LocalCommunicator::start_all_to_all_v(
     const ExchangeBuffers& buffers) {
@@ -68,7 +73,7 @@ base::Expected<std::unique_ptr<PendingExchange>> LocalCommunicator::start_all_to
   base::Status status = group_->post(rank_, sequence, LocalGroup::Kind::kAllToAllV, buffers.send,
                                      buffers.send_offsets);
   if (!status) {
-    outstanding_.end(sequence);
+    outstanding_.break_off();
     return status.error();
   }
   return std::unique_ptr<PendingExchange>(
@@ -84,14 +89,14 @@ base::Status LocalCommunicator::all_gather(std::span<const std::byte> send,
   base::Status status =
       group_->post(rank_, sequence, LocalGroup::Kind::kAllGather, send.data(), gather_offsets_);
   if (!status) return status;
-  return group_->complete(rank_, sequence, recv.data(), gather_offsets_);
+  return finish(sequence, recv.data(), gather_offsets_);
 }
 
 base::Status LocalCommunicator::barrier() {
   const uint64_t sequence = outstanding_.only_one();
   base::Status status = group_->post(rank_, sequence, LocalGroup::Kind::kBarrier, nullptr, {});
   if (!status) return status;
-  return group_->complete(rank_, sequence, nullptr, {});
+  return finish(sequence, nullptr, {});
 }
 
 }  // namespace

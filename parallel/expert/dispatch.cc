@@ -49,8 +49,7 @@ base::Status Dispatch::begin(const StepShape& shape, const RoutedRows& rows) {
   if (mode_ == StepMode::kExact) {
     if (base::Status status = exchange_counts(); !status) return status;
   } else {
-    BERYL_ASSERT(most <= shape.bucket && num_rounds_ == 1, "{} rows in a bucket of {}, {} a round",
-                 most, shape.bucket, rows_per_round_);
+    BERYL_ASSERT(most <= shape.bucket, "{} rows in a bucket of {}", most, shape.bucket);
   }
   return start(0);
 }
@@ -70,16 +69,21 @@ base::Status Dispatch::exchange_counts() {
   return exchange.value()->wait();
 }
 
-// Padded slots are the rows the peer has in this step, which both sides know from the plan: never
-// fewer than it sends, never more than the bucket.
+// Padded slots are the rows the sender has in this round, which both sides know from the plan:
+// never fewer than it sends, never more than the bucket.
 int Dispatch::slots_to(int peer, int round) const {
   if (mode_ == StepMode::kExact) return routes_.count(peer, round);
-  return rank_rows_[static_cast<size_t>(communicator_.rank())];
+  return rows_in_round(communicator_.rank(), round);
 }
 
 int Dispatch::slots_from(int peer, int round) const {
-  if (mode_ == StepMode::kPadded) return rank_rows_[static_cast<size_t>(peer)];
+  if (mode_ == StepMode::kPadded) return rows_in_round(peer, round);
   return counts_[static_cast<size_t>(peer * num_rounds_ + round)];
+}
+
+int Dispatch::rows_in_round(int rank, int round) const {
+  return std::clamp(rank_rows_[static_cast<size_t>(rank)] - round * rows_per_round_, 0,
+                    rows_per_round_);
 }
 
 base::Status Dispatch::start(int round) {

@@ -51,6 +51,7 @@ class Dispatch {
   base::Status exchange_counts();
   int slots_to(int peer, int round) const;
   int slots_from(int peer, int round) const;
+  int rows_in_round(int rank, int round) const;
 
   comm::Communicator& communicator_;
   const int size_;

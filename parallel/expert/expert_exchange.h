@@ -53,7 +53,7 @@ struct ExchangeLimits {
   int hidden_size = 0;
   int top_k = 0;
   int max_rows = 0;           // most rows of one rank in a step
-  int round_capacity = 1024;  // rows of a rank in one round; padded steps have one round
+  int round_capacity = 1024;  // most rows of a rank in one round; longer steps take several
 };
 
 // Tokens per expert since construction, for load reports. [num_experts] of this rank's routing.

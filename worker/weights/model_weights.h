@@ -30,10 +30,10 @@ struct LayerWeights {
 };
 
 struct LoadOptions {
-  std::span<const int32_t> local_experts;  // global ids in slot order
+  std::span<const int32_t> local_experts = {};  // global ids in slot order
   int num_threads = 1;
   bool prefetch = true;  // from files: read this rank's part now instead of at first use
-  base::ProgressListener progress;
+  base::ProgressListener progress = {};
 };
 
 struct DummySource {

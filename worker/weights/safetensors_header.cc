@@ -22,6 +22,7 @@ using nlohmann::json;
 namespace {
 
 constexpr size_t kLengthBytes = 8;
+constexpr size_t kDataAlignment = 2;  // of bfloat16, which is read where it is mapped
 constexpr std::string_view kMetadataKey = "__metadata__";
 
 std::optional<size_t> element_bytes(std::string_view dtype) {
@@ -196,8 +197,8 @@ void check_size(const std::string& file, const std::string& name, const StoredTe
     fail(fmt::format("{} bytes for {}", total, describe(tensor.dtype, tensor.shape)),
          fmt::format("{} bytes in data_offsets", tensor.num_bytes));
   }
-  if (tensor.offset % std::min<size_t>(*bytes, 8) != 0) {
-    fail(fmt::format("a start that is a multiple of {} bytes", *bytes),
+  if (*bytes > 1 && tensor.offset % kDataAlignment != 0) {
+    fail(fmt::format("a start that is a multiple of {} bytes", kDataAlignment),
          fmt::format("byte {} of the file", tensor.offset));
   }
 }

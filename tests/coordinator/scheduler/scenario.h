@@ -26,7 +26,7 @@ enum class PlantedFault {
   kLeakBlock,    // a block is taken and never given back
   kStartOver,    // a request that lost its place forgets what it generated
   kRepeatToken,  // ... or says its last token twice
-  kStarve,       // the head of the queue goes to its end
+  kStarve,       // some heads of the queue go to its end
 };
 
 struct Scenario {

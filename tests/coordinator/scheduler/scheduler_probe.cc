@@ -93,7 +93,8 @@ void FaultPlanter::spoil_replay(GroupState& state) {
 void FaultPlanter::starve_head(GroupState& state) {
   constexpr int64_t kFarBack = 1'000'000'000;
   RequestState& request = state.waiting.front();
-  if (request.was_scheduled || request.order.virtual_arrival >= kFarBack) return;
+  const bool is_victim = request.spec.id % 4 == 0;
+  if (!is_victim || request.was_scheduled || request.order.virtual_arrival >= kFarBack) return;
   state.waiting.erase(request);
   request.order.virtual_arrival += kFarBack;
   state.waiting.insert(request);

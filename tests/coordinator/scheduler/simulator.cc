@@ -141,7 +141,8 @@ void Simulator::rank_done(const Event& event) {
   RankResult result;
   if (group_ && event.epoch == epoch_) {
     result = group_->execute(rank);
-    result.duration_us = now_us_ - rank_free_us_[rank] + kStepBaseUs;
+    result.duration_us = durations_us_[rank].front();
+    durations_us_[rank].pop_front();
     if (!group_->error().empty()) fail(group_->error());
   } else {
     result.epoch = event.epoch;  // late, from a group that is gone
@@ -176,6 +177,7 @@ void Simulator::start_group() {
   if (!started) fail(started.error().message);
   group_ = std::make_unique<ModelGroup>(epoch_, facts_, scenario_.config.max_steps_in_flight);
   rank_free_us_.assign(facts_.num_ranks, now_us_);
+  durations_us_.assign(facts_.num_ranks, {});
 }
 
 void Simulator::pump() {
@@ -213,6 +215,7 @@ void Simulator::dispatch(const StepPlan& plan) {
     int64_t duration_us = kStepBaseUs + kRowUs * max_rows;
     duration_us += static_cast<int64_t>(random_() % static_cast<uint64_t>(duration_us));
     if (chance(random_, kSlowRankChance)) duration_us *= kSlowRankFactor;
+    durations_us_[rank].push_back(duration_us);
     rank_free_us_[rank] = std::max(rank_free_us_[rank], now_us_) + duration_us;
     schedule(rank_free_us_[rank], Kind::kRankDone, rank);
   }

@@ -3,11 +3,10 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <deque>
 #include <memory>
 #include <queue>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "coordinator/scheduler/scheduler.h"
@@ -71,7 +70,8 @@ class Simulator {
   FaultPlanter planter_;
   ClientBook clients_;
   std::unique_ptr<ModelGroup> group_;
-  std::vector<int64_t> rank_free_us_;
+  std::vector<int64_t> rank_free_us_;              // [num_ranks]
+  std::vector<std::deque<int64_t>> durations_us_;  // [num_ranks][steps in flight]
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
   uint64_t sequence_ = 0;
   uint64_t epoch_ = 0;

@@ -116,6 +116,37 @@ base::Status run_layer(ExpertExchange& exchange, const LayerShape& shape, const 
                          {out.data(), DType::kFloat32, {tokens.num_rows, shape.hidden_size}});
 }
 
+std::vector<int32_t> unequal_rows(int size, int max_rows, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<int32_t> rows(static_cast<size_t>(size));
+  for (int32_t& count : rows) {
+    count = static_cast<int32_t>(random() % static_cast<uint64_t>(max_rows + 1));
+  }
+  rows[0] = max_rows;
+  if (size > 1) rows[static_cast<size_t>(size) - 1] = 0;
+  return rows;
+}
+
+base::Expected<int> run_case_on_rank(const ExchangeCase& test, comm::Communicator& communicator,
+                                     kernels::Ops& ops) {
+  const int rank = communicator.rank();
+  ExpertExchange exchange(
+      communicator, ops, test.placement,
+      {test.shape.hidden_size, test.shape.top_k, test.max_rows, test.round_capacity});
+  const auto experts = made_up_experts(test.placement, rank, test.skipped_expert);
+  int num_wrong = 0;
+  for (int layer = 0; layer < test.num_layers; ++layer) {
+    RankTokens tokens = make_tokens(test.shape, test.rank_rows[static_cast<size_t>(rank)],
+                                    static_cast<uint64_t>(layer * 100 + rank));
+    std::vector<float> out;
+    const base::Status status = run_layer(
+        exchange, test.shape, {test.mode, test.max_rows, test.rank_rows}, tokens, experts, out);
+    if (!status) return status.error();
+    num_wrong += count_wrong_rows(plain_answer(test.shape, tokens), out, test.shape.hidden_size);
+  }
+  return num_wrong;
+}
+
 int count_wrong_rows(const std::vector<float>& wanted, const std::vector<float>& got,
                      int hidden_size) {
   int wrong = wanted.size() == got.size() ? 0 : 1;

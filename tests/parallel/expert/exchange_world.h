@@ -50,6 +50,24 @@ base::Status run_layer(ExpertExchange& exchange, const LayerShape& shape, const 
                        RankTokens& tokens, const ExpertExchange::ExpertFunction& experts,
                        std::vector<float>& out);
 
+struct ExchangeCase {
+  LayerShape shape;
+  Placement placement = Placement::contiguous(1, 1);
+  StepMode mode = StepMode::kExact;
+  std::vector<int32_t> rank_rows;  // [size]
+  int max_rows = 30;
+  int round_capacity = 8;
+  int num_layers = 3;
+  int skipped_expert = -1;  // planted fault
+};
+
+// Some ranks full, some empty.
+std::vector<int32_t> unequal_rows(int size, int max_rows, uint64_t seed);
+
+// Runs the layers of a case on one rank: rows that differ from plain_answer(), or the first error.
+base::Expected<int> run_case_on_rank(const ExchangeCase& test, comm::Communicator& communicator,
+                                     kernels::Ops& ops);
+
 // Rows of `got` that are not bitwise those of `wanted`.
 int count_wrong_rows(const std::vector<float>& wanted, const std::vector<float>& got,
                      int hidden_size);

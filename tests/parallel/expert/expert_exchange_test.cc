@@ -16,56 +16,20 @@ namespace {
 
 using Table = std::vector<std::vector<int32_t>>;
 
-constexpr int kRoundCapacity = 8;
-constexpr int kMaxRows = 30;
-
-struct Case {
-  LayerShape shape;
-  Placement placement = Placement::contiguous(1, 1);
-  StepMode mode = StepMode::kExact;
-  std::vector<int32_t> rank_rows;
-  int num_layers = 3;
-  int skipped_expert = -1;
-  int round_capacity = kRoundCapacity;
-};
-
 // Wrong rows over all ranks and layers.
-int run_case(const Case& test, const std::function<std::unique_ptr<ScalarOps>()>& make_ops) {
+int run_case(
+    const ExchangeCase& test, const std::function<std::unique_ptr<ScalarOps>()>& make_ops = [] {
+      return std::make_unique<ScalarOps>();
+    }) {
   std::atomic<int> num_wrong = 0;
   const auto size = static_cast<int>(test.rank_rows.size());
   comm::run_local_ranks(size, {}, [&](std::unique_ptr<comm::Communicator>& communicator) {
-    const int rank = communicator->rank();
     const auto ops = make_ops();
-    ExpertExchange exchange(
-        *communicator, *ops, test.placement,
-        {test.shape.hidden_size, test.shape.top_k, kMaxRows, test.round_capacity});
-    const auto experts = made_up_experts(test.placement, rank, test.skipped_expert);
-    const int num_allocations = ops->num_allocations();
-    for (int layer = 0; layer < test.num_layers; ++layer) {
-      RankTokens tokens = make_tokens(test.shape, test.rank_rows[static_cast<size_t>(rank)],
-                                      static_cast<uint64_t>(layer * 100 + rank));
-      std::vector<float> out;
-      const base::Status status = run_layer(
-          exchange, test.shape, {test.mode, kMaxRows, test.rank_rows}, tokens, experts, out);
-      ASSERT_TRUE(status) << status.error().message;
-      num_wrong += count_wrong_rows(plain_answer(test.shape, tokens), out, test.shape.hidden_size);
-    }
-    EXPECT_EQ(ops->num_allocations(), num_allocations);
+    const base::Expected<int> wrong = run_case_on_rank(test, *communicator, *ops);
+    ASSERT_TRUE(wrong) << wrong.error().message;
+    num_wrong += *wrong;
   });
   return num_wrong;
-}
-
-int run_case(const Case& test) {
-  return run_case(test, [] { return std::make_unique<ScalarOps>(); });
-}
-
-std::vector<int32_t> unequal_rows(int size, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::vector<int32_t> rows(static_cast<size_t>(size));
-  for (int32_t& count : rows) count = static_cast<int32_t>(random() % (kMaxRows + 1));
-  rows[0] = kMaxRows;
-  if (size > 1) rows[static_cast<size_t>(size) - 1] = 0;
-  return rows;
 }
 
 struct Setting {
@@ -75,12 +39,12 @@ struct Setting {
 
 class ExpertExchangeTest : public testing::TestWithParam<Setting> {
  protected:
-  Case make_case(LayerShape shape, Placement placement) const {
-    Case test{shape, std::move(placement), GetParam().mode, unequal_rows(GetParam().size, 5)};
-    if (GetParam().mode == StepMode::kPadded) test.round_capacity = kMaxRows;
+  ExchangeCase make_case(LayerShape shape, Placement placement) const {
+    ExchangeCase test{shape, std::move(placement), GetParam().mode, {}};
+    test.rank_rows = unequal_rows(GetParam().size, test.max_rows, 5);
     return test;
   }
-  Case contiguous_case(LayerShape shape) const {
+  ExchangeCase contiguous_case(LayerShape shape) const {
     return make_case(shape, Placement::contiguous(shape.num_experts, GetParam().size));
   }
 };
@@ -89,7 +53,7 @@ TEST_P(ExpertExchangeTest, EveryRoutingMatchesOneRank) {
   for (const Routing routing :
        {Routing::kRandom, Routing::kSparse, Routing::kOneExpert, Routing::kLastExperts}) {
     for (const int num_experts : {16, 13, 5}) {  // 13 does not divide; 5 < 8 ranks
-      const Case test = contiguous_case({num_experts, 4, 20, routing});
+      const ExchangeCase test = contiguous_case({num_experts, 4, 20, routing});
       EXPECT_EQ(run_case(test), 0) << num_experts << " " << static_cast<int>(routing);
     }
   }
@@ -99,16 +63,22 @@ TEST_P(ExpertExchangeTest, TheModelsShapeOfRouting) {
   EXPECT_EQ(run_case(contiguous_case({128, 8, 12, Routing::kRandom})), 0);
 }
 
+TEST_P(ExpertExchangeTest, OneRoundForAllRows) {
+  ExchangeCase test = contiguous_case({});
+  test.round_capacity = test.max_rows;
+  EXPECT_EQ(run_case(test), 0);
+}
+
 TEST_P(ExpertExchangeTest, NoRowsAnywhere) {
-  Case test = contiguous_case({});
+  ExchangeCase test = contiguous_case({});
   test.rank_rows.assign(test.rank_rows.size(), 0);
   EXPECT_EQ(run_case(test), 0);
 }
 
 TEST_P(ExpertExchangeTest, RowsOnOneRankOnly) {
-  Case test = contiguous_case({});
+  ExchangeCase test = contiguous_case({});
   test.rank_rows.assign(test.rank_rows.size(), 0);
-  test.rank_rows.back() = kMaxRows;
+  test.rank_rows.back() = test.max_rows;
   EXPECT_EQ(run_case(test), 0);
 }
 
@@ -175,20 +145,20 @@ class SequentialSumOps : public ScalarOps {
 
 TEST(ExpertExchangeFaultTest, PermutedSumIsCaught) {
   for (const int size : {1, 2}) {
-    const Case test{{16, 8, 20, Routing::kRandom},
-                    Placement::contiguous(16, size),
-                    StepMode::kExact,
-                    unequal_rows(size, 5)};
+    const ExchangeCase test{{16, 8, 20, Routing::kRandom},
+                            Placement::contiguous(16, size),
+                            StepMode::kExact,
+                            unequal_rows(size, 30, 5)};
     EXPECT_EQ(run_case(test), 0);
     EXPECT_GT(run_case(test, [] { return std::make_unique<SequentialSumOps>(); }), 0);
   }
 }
 
 TEST(ExpertExchangeFaultTest, SkippedExpertIsCaught) {
-  Case test{{16, 8, 20, Routing::kRandom},
-            Placement::contiguous(16, 4),
-            StepMode::kExact,
-            unequal_rows(4, 5)};
+  ExchangeCase test{{16, 8, 20, Routing::kRandom},
+                    Placement::contiguous(16, 4),
+                    StepMode::kExact,
+                    unequal_rows(4, 30, 5)};
   test.skipped_expert = 11;
   EXPECT_GT(run_case(test), 0);
 }
