@@ -16,6 +16,7 @@
 #include "parallel/wire/framing.h"
 #include "parallel/wire/handshake.h"
 #include "parallel/wire/limits.h"
+#include "parallel/wire/validate.h"
 
 namespace beryl::cluster {
 namespace {
