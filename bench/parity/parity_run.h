@@ -21,7 +21,7 @@ struct ParityOptions {
   kernels::cpu::Isa isa = kernels::cpu::Isa::kBest;
   PlantedFault fault = PlantedFault::kNone;
   bool verbose = false;  // also the hidden error of each layer
-  ParityLimits limits;
+  ParityLimits limits = {};
 };
 
 struct ParityCounts {

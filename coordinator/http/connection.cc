@@ -286,7 +286,7 @@ asio::awaitable<Connection::Next> Connection::finish_answer(Response response) {
   if (response.streamed && stream_) {
     sent = co_await stream_->finish();
     if (stream_->stalled() || stream_->was_cut()) state_.metrics.sse_slow_client_closes.add();
-    if (stream_->was_cut() || request_.minor_version == 0) request_.keep_alive = false;
+    if (stream_->was_cut() || response.close) request_.keep_alive = false;
   } else if (!client_gone_) {
     if (response.close || is_draining()) request_.keep_alive = false;
     sent = co_await write(response);

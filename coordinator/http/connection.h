@@ -50,6 +50,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   Request& request() override { return request_; }
   boost::asio::any_io_executor executor() override { return socket_.get_executor(); }
   WorkerPool& worker_pool() override { return state_.worker_pool; }
+  bool is_draining() const override { return state_.draining.load(std::memory_order_relaxed); }
   void on_disconnect(std::function<void()> callback) override;
   SseStream& start_stream(HeaderFields headers) override;
 
@@ -85,7 +86,6 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   void record(int status);
   void choose_request_id();
   HeadContext head_context() const;
-  bool is_draining() const { return state_.draining.load(std::memory_order_relaxed); }
   const Limits& limits() const { return state_.config.limits; }
 
   Socket socket_;

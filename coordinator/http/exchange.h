@@ -25,7 +25,11 @@ class Exchange {
   // returns. Without it the connection does not look.
   virtual void on_disconnect(std::function<void()> callback) = 0;
 
-  // Sends the head of an event stream. The handler then returns a Response with `streamed`; the
+  // The server is shutting down: what is under way goes on.
+  virtual bool is_draining() const = 0;
+
+  // Prepares an event stream; nothing is sent before its first flush(), and until then the handler
+  // may still return an ordinary Response. Otherwise it returns one with `streamed`, and the
   // connection ends the stream. At most once.
   virtual SseStream& start_stream(HeaderFields headers) = 0;
 };
