@@ -43,6 +43,16 @@ struct NewRequest {
   int32_t priority = 0;                 // lower = sooner
 };
 
+// A request on its way from the scheduler of a lost group to that of another.
+struct MovedRequest {
+  NewRequest spec;
+  std::vector<int32_t> generated_token_ids;  // reported already
+  uint32_t next_prompt_logprob = 1;          // index of the prompt token whose logprob is told next
+  bool was_scheduled = false;
+  uint32_t losses_without_progress = 0;
+  uint32_t losses = 0;
+};
+
 enum class FinishReason {
   kStop,      // a stop token id; it is the last token reported
   kLength,    // max_tokens or the context limit

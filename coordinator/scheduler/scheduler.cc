@@ -58,11 +58,18 @@ base::Status check_queue(const GroupState& state, const NewRequest& request) {
   return base::Status::ok();
 }
 
-void enqueue(GroupState& state, NewRequest new_request) {
+void enqueue(GroupState& state, MovedRequest moved) {
+  NewRequest& new_request = moved.spec;
   auto request = std::make_unique<RequestState>();
   request->token_ids = std::exchange(new_request.prompt_token_ids, {});
   request->num_prompt_tokens = request->num_tokens();
+  request->token_ids.insert(request->token_ids.end(), moved.generated_token_ids.begin(),
+                            moved.generated_token_ids.end());
   request->tokens_at_last_loss = request->num_tokens();
+  request->next_prompt_logprob = moved.next_prompt_logprob;
+  request->was_scheduled = moved.was_scheduled;
+  request->losses_without_progress = moved.losses_without_progress;
+  request->losses = moved.losses;
   request->order.arrival = state.num_arrivals++;
   request->order.virtual_arrival =
       static_cast<int64_t>(request->order.arrival) +
@@ -73,6 +80,17 @@ void enqueue(GroupState& state, NewRequest new_request) {
   state.waiting.insert(*request);
   const bool inserted = state.requests.emplace(id, std::move(request)).second;
   BERYL_ASSERT(inserted, "request {} was added twice", id);
+}
+
+base::Status check_holds(const GroupState& state, const NewRequest& request) {
+  if (!state.facts) {
+    return base::Error{
+        base::ErrorCode::kUnavailable, "no group of workers has registered yet", {}, {}};
+  }
+  if (base::Status valid = check_request(request); !valid) return valid;
+  const auto num_prompt_tokens =
+      static_cast<uint32_t>(std::min<size_t>(request.prompt_token_ids.size(), UINT32_MAX));
+  return check_fits_alone(*state.facts, num_prompt_tokens, request.max_tokens);
 }
 
 void fail_what_no_longer_fits(GroupState& state) {
@@ -130,20 +148,42 @@ bool Scheduler::has_epoch() const {
 }
 
 base::Status Scheduler::add(NewRequest request) {
-  if (!state_->facts) {
-    return base::Error{
-        base::ErrorCode::kUnavailable, "no group of workers has registered yet", {}, {}};
-  }
-  if (base::Status valid = check_request(request); !valid) return valid;
-  const uint32_t num_prompt_tokens =
-      static_cast<uint32_t>(std::min<size_t>(request.prompt_token_ids.size(), UINT32_MAX));
-  if (base::Status fits = check_fits_alone(*state_->facts, num_prompt_tokens, request.max_tokens);
-      !fits) {
-    return fits;
-  }
+  if (base::Status holds = check_holds(*state_, request); !holds) return holds;
   if (base::Status room = check_queue(*state_, request); !room) return room;
-  enqueue(*state_, std::move(request));
+  enqueue(*state_, MovedRequest{.spec = std::move(request), .generated_token_ids = {}});
   return base::Status::ok();
+}
+
+base::Status Scheduler::add_moved(MovedRequest moved) {
+  if (base::Status holds = check_holds(*state_, moved.spec); !holds) return holds;
+  enqueue(*state_, std::move(moved));
+  return base::Status::ok();
+}
+
+std::vector<MovedRequest> Scheduler::take_requests() {
+  BERYL_ASSERT(!state_->has_epoch, "requests are taken from epoch {}", state_->epoch);
+  // In order of arrival, so that the other group serves them in that order.
+  std::vector<RequestState*> requests;
+  for (auto& [id, request] : state_->requests) requests.push_back(request.get());
+  std::sort(requests.begin(), requests.end(),
+            [](const auto* a, const auto* b) { return a->order.arrival < b->order.arrival; });
+  std::vector<MovedRequest> moved;
+  for (RequestState* request : requests) {
+    state_->waiting.erase(*request);
+    MovedRequest out;
+    const auto prompt_end = request->token_ids.begin() + request->num_prompt_tokens;
+    out.generated_token_ids.assign(prompt_end, request->token_ids.end());
+    out.next_prompt_logprob = request->next_prompt_logprob;
+    out.was_scheduled = request->was_scheduled;
+    out.losses_without_progress = request->losses_without_progress;
+    out.losses = request->losses;
+    out.spec = std::move(request->spec);
+    out.spec.prompt_token_ids.assign(request->token_ids.begin(), prompt_end);
+    moved.push_back(std::move(out));
+  }
+  state_->deadlines.clear();
+  state_->requests.clear();
+  return moved;
 }
 
 void Scheduler::cancel(RequestId id) {

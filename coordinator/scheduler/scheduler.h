@@ -76,6 +76,11 @@ class Scheduler {
   base::Status add(NewRequest request);
   // Ends with kAborted. Unknown ids are ignored.
   void cancel(RequestId request);
+  // Between epochs: all requests leave, without an event, to continue on another group.
+  std::vector<MovedRequest> take_requests();
+  // Continues after the tokens it has, outside the limits of the queue (it was accepted once).
+  // kInvalidArgument if this group could not hold it, kUnavailable before facts are known.
+  base::Status add_moved(MovedRequest moved);
   // Results of old epochs are ignored; a rank reports its steps in order. False: the result
   // contradicts what was planned (the rank is broken, the caller ends the epoch).
   bool on_result(const RankResult& result);

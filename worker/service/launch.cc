@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <exception>
 #include <memory>
@@ -45,8 +46,8 @@ int run_rank(RankWorker& worker, base::Logger& log) noexcept {
 }  // namespace
 
 int run_thread_ranks(const WorkerOptions& options, const wire::Secret& secret, int num_ranks) {
-  const auto communicators =
-      comm::make_local_group(num_ranks, {.deadline = options.collective_timeout});
+  const auto communicators = comm::make_local_group(
+      num_ranks, {.deadline = std::chrono::seconds(options.collective_timeout_s)});
   std::vector<std::unique_ptr<base::Logger>> logs;
   std::vector<std::unique_ptr<RankWorker>> workers;
   for (int rank = 0; rank < num_ranks; ++rank) {
@@ -102,8 +103,8 @@ int run_mpi_rank(const WorkerOptions& options, const wire::Secret& secret, int* 
     return kExitCannotStart;
   }
   const auto log = make_log(options, (*environment)->rank());
-  auto communicator =
-      comm::make_mpi_communicator(**environment, {.deadline = options.collective_timeout});
+  auto communicator = comm::make_mpi_communicator(
+      **environment, {.deadline = std::chrono::seconds(options.collective_timeout_s)});
   if (!communicator) {
     log->error("{}", communicator.error().message);
     (*environment)->abandon();

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <thread>
 #include <utility>
@@ -54,8 +55,8 @@ std::shared_ptr<Session> RankWorker::join(const wire::Registration& registration
     end.reason = endpoint.error().message;
     return nullptr;
   }
-  auto opened = Session::open({*endpoint, context_.options.connect_timeout}, context_.secret,
-                              registration, context_.log);
+  auto opened = Session::open({*endpoint, std::chrono::seconds(context_.options.connect_timeout_s)},
+                              context_.secret, registration, context_.log);
   if (!opened) {
     end.reason = opened.error().message;
     return nullptr;

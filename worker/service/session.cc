@@ -157,6 +157,8 @@ void Session::handle(wire::Frame frame) {
     }
   } else if (frame.has_goodbye()) {
     close_with({true, wire::clean_reason(frame.goodbye().reason())});
+  } else if (frame.has_reject()) {
+    close_with({false, wire::clean_reason(frame.reject().reason())});
   } else if (!frame.has_heartbeat()) {
     end({false, "the coordinator sent something unexpected"});
   }

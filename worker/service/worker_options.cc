@@ -8,6 +8,7 @@
 namespace beryl::service {
 namespace {
 
+constexpr int kUsageExitCode = 2;
 constexpr const char* kExamples = R"(Examples:
   One rank on this machine:
     beryl-worker /models/gemma-4-26B-A4B-it --secret-file secret
@@ -58,11 +59,15 @@ void add_cluster_options(CLI::App& app, WorkerOptions& options) {
   app.add_option("--secret-file", options.secret_file,
                  "File with the cluster's secret [environment BERYL_CLUSTER_SECRET]")
       ->group(group);
-  app.add_option("--connect-timeout", options.connect_timeout,
-                 "How long to try to reach the coordinator")
+  app.add_option("--connect-timeout", options.connect_timeout_s,
+                 "Seconds to try to reach the coordinator")
+      ->check(CLI::Range(1U, 86'400U))
+      ->capture_default_str()
       ->group(group);
-  app.add_option("--collective-timeout", options.collective_timeout,
-                 "How long a rank waits for its peers within a step")
+  app.add_option("--collective-timeout", options.collective_timeout_s,
+                 "Seconds a rank waits for its peers within a step")
+      ->check(CLI::Range(1U, 86'400U))
+      ->capture_default_str()
       ->group(group);
 }
 
@@ -126,7 +131,7 @@ ParsedWorkerOptions parse_worker_options(int argc, const char* const* argv) {
     app.parse(argc, argv);
     parsed.run = true;
   } catch (const CLI::ParseError& error) {
-    parsed.exit_code = app.exit(error);
+    parsed.exit_code = app.exit(error) == 0 ? 0 : kUsageExitCode;
   }
   return parsed;
 }

@@ -1,7 +1,6 @@
 // The command line of beryl-worker. Names as in `vllm serve` where the meaning is the same.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -19,14 +18,14 @@ struct WorkerOptions {
   uint32_t group = 0;
   std::string launch_id;  // empty: rank 0 makes one
   std::string secret_file;
-  std::chrono::seconds connect_timeout{60};
+  uint32_t connect_timeout_s = 60;
 
   uint32_t max_model_len = 0;  // 0: what the model and the cache allow
   uint32_t block_size = 16;
   uint32_t max_num_seqs = 64;
   uint32_t max_num_batched_tokens = 1024;
   uint64_t kv_cache_memory = 0;  // bytes per rank; 0: from free memory
-  std::chrono::milliseconds collective_timeout{30'000};
+  uint32_t collective_timeout_s = 30;
 
   int threads = 0;           // per rank; 0: cores divided by ranks
   int ranks_as_threads = 0;  // 0: one rank, or the ranks of mpirun
