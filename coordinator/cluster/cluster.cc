@@ -225,6 +225,7 @@ void Cluster::on_group_lost(GroupDriver& driver) {
 }
 
 void Cluster::evacuate(GroupDriver& driver) {
+  driver.deliver_pending();  // before anything of these requests is said elsewhere
   const std::unique_lock lock(groups_mutex_);
   const bool has_refuge = std::any_of(groups_.begin(), groups_.end(), [&](const auto& entry) {
     return entry.second.get() != &driver && entry.second->is_ready();

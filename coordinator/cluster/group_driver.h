@@ -90,6 +90,7 @@ class GroupDriver final : private LinkListener {
   double drain_time_s() const;
 
   // --- On the driver's thread ---
+  void deliver_pending() { pump(); }
   // All requests, to continue elsewhere. Nothing while an epoch runs.
   std::vector<MovingRequest> take_requests();
   // From any thread. The request stays in `moving` if this group cannot hold it.

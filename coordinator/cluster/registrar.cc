@@ -25,6 +25,7 @@ namespace asio = boost::asio;
 using asio::ip::tcp;
 
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
+constexpr std::chrono::milliseconds kFarewellDeadline{1'000};
 constexpr std::chrono::milliseconds kAcceptPause{100};  // after an error such as too many files
 
 base::Error lost(const boost::system::error_code& error) {
@@ -50,6 +51,19 @@ asio::awaitable<base::Status> write_frame(tcp::socket& socket, const wire::Frame
   auto [error, num_bytes] = co_await asio::async_write(socket, asio::buffer(*bytes), kTuple);
   if (error) co_return lost(error);
   co_return base::Status::ok();
+}
+
+// Then reads until the peer closes: closing first would discard the reason where something of the
+// peer is still unread.
+asio::awaitable<void> say_farewell(tcp::socket& socket, const std::string& reason) {
+  if (!co_await write_frame(socket, wire::reject_frame(reason))) co_return;
+  boost::system::error_code ignored;
+  socket.shutdown(tcp::socket::shutdown_send, ignored);
+  std::array<char, 1024> buffer{};
+  while (true) {
+    auto [error, num_bytes] = co_await socket.async_read_some(asio::buffer(buffer), kTuple);
+    if (error) co_return;
+  }
 }
 
 tcp::endpoint resolve(asio::io_context& io, const ClusterOptions& options) {
@@ -114,30 +128,34 @@ asio::awaitable<void> Registrar::accept_loop() {
       log_.warning("too many workers register at once, {} is turned away", address_of(socket));
       continue;
     }
-    asio::co_spawn(acceptor_.get_executor(), greet(std::move(socket)), asio::detached);
+    asio::co_spawn(acceptor_.get_executor(),
+                   greet(std::make_shared<tcp::socket>(std::move(socket))), asio::detached);
   }
 }
 
-asio::awaitable<void> Registrar::greet(tcp::socket socket) {
+// The timer's handler may be queued when this ends, so it shares the socket.
+asio::awaitable<void> Registrar::greet(std::shared_ptr<tcp::socket> socket) {
   ++num_greeting_;
-  const std::string address = address_of(socket);
-  asio::steady_timer deadline(socket.get_executor(), wire::kHandshakeDeadline);
-  deadline.async_wait([&socket](boost::system::error_code error) {
-    if (!error) socket.close(error);
-  });
-  auto registration = co_await shake_hands(socket);
+  const std::string address = address_of(*socket);
+  asio::steady_timer deadline(socket->get_executor(), wire::kHandshakeDeadline);
+  const auto close = [socket](boost::system::error_code error) {
+    if (!error) socket->close(error);
+  };
+  deadline.async_wait(close);
+  auto registration = co_await shake_hands(*socket);
   base::Status status;
   if (!registration) {
     status = registration.error();
   } else if (deadline.cancel() > 0) {
-    status = on_worker_(socket, *std::move(registration));
+    status = on_worker_(*socket, *std::move(registration));
   }
   if (!status) {
     log_.warning("refused a worker at {}: {}", address, wire::clean_reason(status.error().message));
     // A peer without the secret learns no more than that.
     const bool is_known = status.error().code != base::ErrorCode::kUnauthenticated;
-    (void)co_await write_frame(
-        socket, wire::reject_frame(is_known ? status.error().message : "wrong cluster secret"));
+    deadline.expires_after(kFarewellDeadline);
+    deadline.async_wait(close);
+    co_await say_farewell(*socket, is_known ? status.error().message : "wrong cluster secret");
   }
   deadline.cancel();
   --num_greeting_;

@@ -36,7 +36,7 @@ class Registrar {
 
  private:
   boost::asio::awaitable<void> accept_loop();
-  boost::asio::awaitable<void> greet(boost::asio::ip::tcp::socket socket);
+  boost::asio::awaitable<void> greet(std::shared_ptr<boost::asio::ip::tcp::socket> socket);
   boost::asio::awaitable<base::Expected<wire::Registration>> shake_hands(
       boost::asio::ip::tcp::socket& socket);
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <exception>
@@ -92,9 +93,10 @@ int num_local_mpi_ranks(int num_ranks) {
 
 int run_mpi_rank(const WorkerOptions& options, const wire::Secret& secret, int* argc,
                  char*** argv) {
-  std::unique_ptr<RankWorker> worker;
-  const StopSignals signals([&worker](const std::string& reason) {
-    if (!worker) ::_exit(kExitClean);
+  std::atomic<RankWorker*> running{nullptr};
+  const StopSignals signals([&running](const std::string& reason) {
+    RankWorker* worker = running.load();
+    if (worker == nullptr) ::_exit(kExitClean);
     worker->stop(reason);
   });
   auto environment = comm::MpiEnvironment::create(argc, argv);
@@ -112,7 +114,9 @@ int run_mpi_rank(const WorkerOptions& options, const wire::Secret& secret, int* 
   }
   worker = std::make_unique<RankWorker>(RankContext{options, secret, **communicator, *log,
                                                     num_local_mpi_ranks((*environment)->size())});
-  const int exit_code = run_rank(*worker, *log);
+  running.store(&worker);
+  const int exit_code = run_rank(worker, *log);
+  running.store(nullptr);
   if (exit_code == kExitClean) return exit_code;
   (*communicator)->abort();
   (*environment)->abandon();

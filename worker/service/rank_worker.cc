@@ -1,6 +1,6 @@
 #include "worker/service/rank_worker.h"
 
-#include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -15,6 +15,8 @@
 
 namespace beryl::service {
 namespace {
+
+constexpr int kExitStuck = 3;  // as for any epoch that was lost
 
 int threads_per_rank(const WorkerOptions& options, int num_local_ranks) {
   if (options.threads > 0) return options.threads;
@@ -39,6 +41,7 @@ SessionEnd RankWorker::run() {
   const std::shared_ptr<Session> session = join(registration, end);
   if (!session) return end;
   serve(*session, model, registration);
+  session->leave();
   return session->ended();
 }
 
@@ -85,7 +88,12 @@ void RankWorker::serve(Session& session, RankModel& model, const wire::Registrat
   engine::DecoderPass pass(model.decoder());
   engine::StepExecutor executor(pass, model.ops(), limits, registration.rank());
   // A lost coordinator also ends a collective that waits for ranks which know already.
-  session.start([this] { context_.communicator.abort(); });
+  session.start({.on_end = [this] { context_.communicator.abort(); },
+                 .on_stuck =
+                     [this] {
+                       context_.log.error("the last step does not end; leaving it");
+                       ::_exit(kExitStuck);
+                     }});
 
   while (const auto plan = session.next_plan()) {
     auto result = executor.execute(*plan);

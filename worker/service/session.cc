@@ -44,6 +44,7 @@ Session::Session(wire::Connection connection, base::Logger& log)
 
 Session::~Session() {
   close_with({false, "the session was dropped"});
+  leave();
   if (reader_.joinable()) reader_.join();
   if (heartbeat_.joinable()) heartbeat_.join();
 }
@@ -115,14 +116,22 @@ base::Expected<wire::Welcome> Session::wait_for_welcome() {
   return base::Error{base::ErrorCode::kUnavailable, ended().reason, "session", {}};
 }
 
-void Session::start(std::function<void()> on_end) {
+void Session::start(Hooks hooks) {
+  bool ended_before = false;  // between the welcome and now
   {
     const std::lock_guard lock(mutex_);
-    if (!is_over()) on_end_ = std::move(on_end);
+    hooks_ = std::move(hooks);
+    ended_before = is_over();
   }
-  if (on_end) on_end();  // it ended between the welcome and now
+  if (ended_before && hooks_.on_end) hooks_.on_end();
   reader_ = std::thread([this] { read_loop(); });
   heartbeat_ = std::thread([this] { heartbeat_loop(); });
+}
+
+void Session::leave() {
+  const std::lock_guard lock(mutex_);
+  left_ = true;
+  ended_changed_.notify_all();
 }
 
 base::Status Session::send_result(const wire::StepResult& result) {
@@ -171,6 +180,9 @@ void Session::heartbeat_loop() {
     std::unique_lock lock(mutex_);
     ended_changed_.wait_for(lock, interval, [this] { return is_over(); });
   }
+  std::unique_lock lock(mutex_);
+  const bool left = ended_changed_.wait_for(lock, kStuckGrace, [this] { return left_; });
+  if (!left && hooks_.on_stuck) hooks_.on_stuck();
 }
 
 void Session::end(const SessionEnd& end) {
@@ -188,7 +200,7 @@ void Session::close_with(SessionEnd end) {
     if (is_over()) return;
     end_ = std::move(end);
     over_.store(true, std::memory_order_release);
-    on_end = std::move(on_end_);
+    on_end = hooks_.on_end;
     ended_changed_.notify_all();
   }
   plans_.close();

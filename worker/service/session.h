@@ -49,8 +49,16 @@ class Session {
   // thread may end the wait with end().
   base::Expected<wire::Welcome> wait_for_welcome();
 
-  // Starts the threads. `on_end` is called once, from any thread, when the session is over.
-  void start(std::function<void()> on_end);
+  // Called from any thread, each at most once.
+  struct Hooks {
+    std::function<void()> on_end;    // the session is over
+    std::function<void()> on_stuck;  // kStuckGrace later nobody has called leave()
+  };
+  static constexpr std::chrono::seconds kStuckGrace{10};
+  // Starts the threads.
+  void start(Hooks hooks);
+  // The executing thread is back from its last step.
+  void leave();
 
   uint64_t epoch() const { return welcome_.epoch(); }
 
@@ -81,7 +89,8 @@ class Session {
   mutable std::mutex mutex_;
   std::condition_variable ended_changed_;
   SessionEnd end_;
-  std::function<void()> on_end_;
+  bool left_ = false;
+  Hooks hooks_;
   std::thread reader_;
   std::thread heartbeat_;
 };
