@@ -152,8 +152,8 @@ void complete(CoordinatorOptions& options) {
   if (options.tokenizer_dir.empty()) options.tokenizer_dir = options.model_dir;
   if (options.served_model_names.empty()) {
     const auto path = std::filesystem::weakly_canonical(options.model_dir);
-    options.served_model_names.push_back(path.has_filename() ? path.filename().string()
-                                                             : path.parent_path().filename());
+    options.served_model_names.push_back(
+        path.has_filename() ? path.filename().string() : path.parent_path().filename().string());
   }
   const char* keys = std::getenv(kKeyVariable);
   if (!options.api_keys.empty() || keys == nullptr) return;

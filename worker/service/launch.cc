@@ -112,8 +112,8 @@ int run_mpi_rank(const WorkerOptions& options, const wire::Secret& secret, int* 
     (*environment)->abandon();
     return kExitCannotStart;
   }
-  worker = std::make_unique<RankWorker>(RankContext{options, secret, **communicator, *log,
-                                                    num_local_mpi_ranks((*environment)->size())});
+  RankWorker worker(RankContext{options, secret, **communicator, *log,
+                                num_local_mpi_ranks((*environment)->size())});
   running.store(&worker);
   const int exit_code = run_rank(worker, *log);
   running.store(nullptr);
