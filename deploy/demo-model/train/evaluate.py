@@ -78,9 +78,9 @@ def main():
         rng = random.Random(f'eval {skill}')
         count = a.count // 4 if skill == 'needle' else a.count
         examples = [make(rng, 'eval') for _ in range(count)]
-        out, wanted, load = generate(compiled, tokenizer, examples)
+        out, wanted, used = generate(compiled, tokenizer, examples)
         good = [o == w for o, w in zip(out, wanted)]
-        load_sum = load_sum + load
+        load_sum = load_sum + used
         report[skill] = sum(good) / count
         print(f'{skill:16} {100 * report[skill]:5.1f} %', flush=True)
         for i in [i for i, g in enumerate(good) if not g][:a.show]:

@@ -39,14 +39,21 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self):
+        """Matrices of one shape are orthogonalised together."""
         for group in self.param_groups:
+            shapes = {}
             for p in group['params']:
-                if p.grad is None:
-                    continue
-                m = self.state[p].setdefault('m', torch.zeros_like(p))
-                m.lerp_(p.grad, 1 - group['momentum'])
-                u = orthogonalise(p.grad.lerp(m, group['momentum']))
-                p.mul_(1 - group['lr'] * 0.01).add_(u, alpha=-group['lr'] * max(1, p.shape[-2] / p.shape[-1]) ** 0.5)
+                if p.grad is not None:
+                    shapes.setdefault(p.shape, []).append(p)
+            for shape, params in shapes.items():
+                state = self.state[params[0]]
+                g = torch.stack([p.grad for p in params])
+                m = state.setdefault('m', torch.zeros_like(g))
+                m.lerp_(g, 1 - group['momentum'])
+                u = orthogonalise(g.lerp(m, group['momentum']))
+                rate = group['lr'] * max(1, shape[-2] / shape[-1]) ** 0.5
+                torch._foreach_mul_(params, 1 - group['lr'] * 0.01)
+                torch._foreach_add_(params, list(u.to(g.dtype).unbind(0)), alpha=-rate)
 
 
 def optimisers(model):
@@ -114,6 +121,7 @@ def main():
     fonts = find_fonts(Path(__file__).parent)
     shares = {n: s for n, (_, s) in SKILLS.items()} | json.loads(a.shares)
     torch.manual_seed(1)
+    torch.set_float32_matmul_precision('high')
     model = Demo()
     meta = load(model, Path(a.state_dir))
     stream = Stream(a.model_dir, fonts, meta['steps'] + 1, TOKENS, PATCHES, shares, a.workers)
