@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
 
 #include "bench/isa_option.h"
 #include "bench/model/local_ranks.h"
+#include "bench/model/mpi_ranks.h"
 #include "bench/parity/parity_run.h"
 
 namespace beryl::bench {
@@ -27,13 +29,19 @@ struct ParityArguments {
   int num_threads = 0;  // of all ranks together
 };
 
-ParityCounts run_cases(const ParityArguments& arguments) {
-  ParityCounts counts;
-  run_local_ranks(arguments.num_ranks, [&](comm::Communicator& communicator) {
+// Of the rank that compares; the others report nothing.
+std::optional<ParityCounts> run_cases(const ParityArguments& arguments) {
+  std::optional<ParityCounts> counts;
+  const auto rank_main = [&](comm::Communicator& communicator) {
     const auto report = [](const std::string& line) { fmt::print("{}\n", line); };
     const ParityCounts mine = run_parity(arguments.parity, communicator, report);
     if (communicator.rank() == 0) counts = mine;
-  });
+  };
+  if (is_mpi_job()) {
+    run_mpi_rank(rank_main);
+  } else {
+    run_local_ranks(arguments.num_ranks, rank_main);
+  }
   return counts;
 }
 
@@ -50,9 +58,10 @@ void run(ParityArguments arguments) {
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   const int num_threads = arguments.num_threads > 0 ? arguments.num_threads : cores;
   options.num_threads = std::max(1, num_threads / arguments.num_ranks);
-  const ParityCounts counts = run_cases(arguments);
-  fmt::print("{} passed, {} failed, {} skipped\n", counts.passed, counts.failed, counts.skipped);
-  if (counts.failed > 0) throw CLI::RuntimeError(1);
+  const std::optional<ParityCounts> counts = run_cases(arguments);
+  if (!counts) return;
+  fmt::print("{} passed, {} failed, {} skipped\n", counts->passed, counts->failed, counts->skipped);
+  if (counts->failed > 0) throw CLI::RuntimeError(1);
 }
 
 }  // namespace
@@ -64,7 +73,8 @@ void add_parity_command(CLI::App& app) {
   command->footer(
       "Examples:\n"
       "  beryl-bench parity tests/data/tiny\n"
-      "  beryl-bench parity tests/data/narrow --ranks 4 --cases short,window");
+      "  beryl-bench parity tests/data/narrow --ranks 4 --cases short,window\n"
+      "  mpirun -n 2 beryl-bench parity tests/data/tiny");
   command
       ->add_option("DIR", arguments->directory,
                    "Folder with config.json, cases.json, expected.safetensors")

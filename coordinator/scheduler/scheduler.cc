@@ -17,6 +17,24 @@ namespace {
 // Priorities beyond this are as this: the virtual arrival stays far from overflow.
 constexpr int32_t kMaxPriority = 1 << 20;
 
+// Beyond any real group: what a broken registration says must not cost the memory it names.
+constexpr uint32_t kMaxRanks = 4'096;
+constexpr uint32_t kMaxBlocks = 1 << 26;
+constexpr uint32_t kMaxSeqs = 1 << 16;
+
+base::Status check_facts(const GroupFacts& facts) {
+  if (facts.num_ranks == 0 || facts.max_model_len == 0 || facts.sliding_window == 0 ||
+      facts.block_size == 0 || facts.num_global_blocks == 0 || facts.num_sliding_blocks == 0 ||
+      facts.max_num_seqs == 0 || facts.max_num_batched_tokens == 0) {
+    return base::invalid_argument("group", "a size of the registered group is zero");
+  }
+  if (facts.num_ranks > kMaxRanks || facts.num_global_blocks > kMaxBlocks ||
+      facts.num_sliding_blocks > kMaxBlocks || facts.max_num_seqs > kMaxSeqs) {
+    return base::invalid_argument("group", "a size of the registered group is beyond all measure");
+  }
+  return base::Status::ok();
+}
+
 base::Status check_request(const NewRequest& request) {
   if (request.prompt_token_ids.empty()) return base::invalid_argument("prompt", "it is empty");
   if (request.max_tokens == 0) return base::invalid_argument("max_tokens", "it must be 1 or more");
@@ -105,11 +123,7 @@ Scheduler::Scheduler(const SchedulerConfig& config) : state_(std::make_unique<Gr
 Scheduler::~Scheduler() = default;
 
 base::Status Scheduler::start_epoch(uint64_t epoch, const GroupFacts& facts) {
-  if (facts.num_ranks == 0 || facts.max_model_len == 0 || facts.sliding_window == 0 ||
-      facts.block_size == 0 || facts.num_global_blocks == 0 || facts.num_sliding_blocks == 0 ||
-      facts.max_num_seqs == 0 || facts.max_num_batched_tokens == 0) {
-    return base::invalid_argument("group", "a size of the registered group is zero");
-  }
+  if (base::Status valid = check_facts(facts); !valid) return valid;
   if (epoch <= state_->epoch) {
     return base::invalid_argument("epoch", fmt::format("{} comes after {}", epoch, state_->epoch));
   }

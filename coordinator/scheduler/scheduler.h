@@ -65,7 +65,7 @@ class Scheduler {
 
   // A group is there: nothing is on its ranks yet. Requests that were running wait again with the
   // tokens they have; those that a smaller group cannot hold fail. kInvalidArgument if the facts
-  // cannot serve (zero sizes) or `epoch` is not above all before.
+  // cannot serve (zero or absurd sizes) or `epoch` is not above all before.
   base::Status start_epoch(uint64_t epoch, const GroupFacts& facts);
   // The group is gone; what its steps in flight would have said is lost. Requests wait.
   void end_epoch();

@@ -1,3 +1,5 @@
+// Every function moves forward whatever it finds, so any text ends in linear time; every value that
+// is begun is written whole, so the result is valid JSON.
 #include "coordinator/text/call_arguments.h"
 
 #include <fmt/format.h>
@@ -180,6 +182,7 @@ bool CallReader::read_json_string() {
   return true;
 }
 
+// Up to the end of the member: a word, a number, or a string whose quotes the model forgot.
 void CallReader::read_bare() {
   constexpr char kEnds[] = {',', '}', ']', kQuoteByte};
   const size_t end =
@@ -202,6 +205,7 @@ void CallReader::read_bare() {
   }
 }
 
+// Beyond the depth limit the notation itself is kept, as a string.
 void CallReader::read_raw_container() {
   const size_t begin = position_;
   size_t num_open = 0;

@@ -12,6 +12,7 @@ void ToolCallText::begin(bool has_marker) {
   has_marker_ = has_marker;
 }
 
+// Braces inside quotes do not count. Parentheses count only as the outermost pair.
 void ToolCallText::track(char c) {
   if (c == kQuoteByte) in_quotes_ = !in_quotes_;
   if (in_quotes_) return;

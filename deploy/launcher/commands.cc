@@ -149,7 +149,7 @@ Command coordinator_command(const ServeOptions& options, const Programs& program
   append_log_flags(options, &command);
   // Not as an argument, which every user of the machine could read.
   if (!options.api_keys.empty()) {
-    command.environment.emplace_back("BERYL_API_KEY", joined(options.api_keys));
+    command.environment.emplace_back(kApiKeyVariable, joined(options.api_keys));
   }
   return command;
 }

@@ -8,6 +8,9 @@
 
 namespace beryl::launcher {
 
+// Keys of clients, separated by commas; read by the coordinator.
+constexpr const char* kApiKeyVariable = "BERYL_API_KEY";
+
 // Where the programs are and what this machine can do; found once, at start.
 struct Programs {
   std::string launcher;     // this program

@@ -162,8 +162,8 @@ void Launcher::handle_ready(const GroupReadyEvent& event) {
   log_.info("group {} is ready after {:.2f} s (epoch {})", event.group, down.count(), event.epoch);
   if (banner_shown_) return;
   banner_shown_ = true;
-  fmt::print("{}", ready_banner(url(options_.host, http_port_), model_name(options_),
-                                !options_.api_keys.empty()));
+  const bool needs_key = !options_.api_keys.empty() || std::getenv(kApiKeyVariable) != nullptr;
+  fmt::print("{}", ready_banner(url(options_.host, http_port_), model_name(options_), needs_key));
   std::fflush(stdout);
 }
 

@@ -9,6 +9,7 @@ constexpr const char* kModelSection = "Model";
 constexpr const char* kServerSection = "Server";
 constexpr const char* kClusterSection = "Cluster";
 constexpr const char* kEngineSection = "Engine";
+constexpr const char* kFailureSection = "Failure";
 constexpr const char* kOperationSection = "Operation";
 
 constexpr const char* kExamples = R"(Examples:
@@ -114,16 +115,37 @@ const std::vector<ForwardedFlag>& forwarded_flags() {
       {"--load-format", "FORMAT", kModelSection,
        "auto: the files in MODEL_DIR; dummy: weights made from --seed", F::kWorker},
       {"--seed", "S", kModelSection, "Seed of dummy weights", F::kWorker},
+      {"--dummy-post-norm", "X", kModelSection,
+       "Dummy weights: what each block adds to the residual stream", F::kWorker},
       {"--max-model-len", "N", kModelSection, "Longest request in tokens, answer included",
        F::kWorker},
+      {"--enable-thinking", "", kModelSection, "Think where a request does not say",
+       F::kCoordinator},
+      {"--allowed-origins", "ORIGIN", kServerSection,
+       "Origin of web pages that may call (CORS); * for all", F::kCoordinator},
+      {"--metrics-need-key", "", kServerSection, "Protect /metrics as well", F::kCoordinator},
+      {"--http-threads", "N", kServerSection, "Threads for connections", F::kCoordinator},
+      {"--request-timeout", "S", kServerSection, "Longest generation", F::kCoordinator},
+      {"--max-num-queued", "N", kServerSection,
+       "Requests of a group that may wait; beyond it clients get 429", F::kCoordinator},
+      {"--max-queued-tokens", "N", kServerSection, "Prompt tokens of a group that may wait",
+       F::kCoordinator},
+      {"--target-itl", "MS", kEngineSection,
+       "Milliseconds between tokens that prompts of others may not exceed", F::kCoordinator},
       {"--threads", "N", kEngineSection, "Threads of a rank (default: cores / ranks)", F::kWorker},
       {"--kv-cache-memory", "SIZE", kEngineSection, "KV cache of a rank, e.g. 8GB", F::kWorker},
       {"--block-size", "N", kEngineSection, "Positions of a KV cache block", F::kWorker},
       {"--max-num-seqs", "N", kEngineSection, "Requests a rank computes at once", F::kWorker},
       {"--max-num-batched-tokens", "N", kEngineSection, "Tokens of one step on one rank",
        F::kWorker},
-      {"--collective-timeout", "S", kEngineSection, "Longest wait for other ranks in a step",
+      {"--collective-timeout", "S", kFailureSection, "Longest wait for other ranks in a step",
        F::kWorker},
+      {"--heartbeat-interval", "S", kFailureSection, "Between signs of life of a rank",
+       F::kCoordinator},
+      {"--heartbeat-deadline", "S", kFailureSection, "Silence after which a rank is given up",
+       F::kCoordinator},
+      {"--step-deadline", "S", kFailureSection,
+       "Time without a finished step after which a group is given up", F::kCoordinator},
   };
   return flags;
 }

@@ -56,6 +56,7 @@ class ServerUnderTest:
             line = self.wait_for_log(r"Beryl is ready: (\S+)/v1", READY_DEADLINE_S)[1]
             self.url = re.search(r"(http://\S+)/v1", line).group(1)
         except BaseException:
+            self._print_log()
             self._kill()
             raise
         return self

@@ -75,6 +75,7 @@ class LauncherTest : public testing::Test {
     auto folder = RuntimeFolder::create();
     EXPECT_TRUE(folder);
     runtime_path_ = folder->path();
+    std::ofstream(state_ + "/folder") << runtime_path_;
     ServeOptions options;
     options.model = "model";
     options.shutdown_timeout = std::chrono::seconds(5);
@@ -149,6 +150,23 @@ TEST_F(LauncherTest, SecondSignalEndsAtOnce) {
   write_script("coordinator",
                std::string("trap 'kill -TERM $PPID' TERM\n") + kListening + kStopLauncher + kIdle);
   EXPECT_EQ(run(), 128 + SIGTERM);
+}
+
+TEST_F(LauncherTest, ItsChildrenDieWithIt) {
+  write_script("coordinator", std::string(kListening) + kIdle);
+  const pid_t launcher = fork();
+  if (launcher == 0) {
+    setpgid(0, 0);
+    _exit(run());
+  }
+  ASSERT_GT(launcher, 0);
+  for (int i = 0; i < 500 && num_starts() == 0; ++i) usleep(10'000);
+  ASSERT_EQ(num_starts(), 1U);
+  kill(launcher, SIGKILL);
+  waitpid(launcher, nullptr, 0);
+  for (int i = 0; i < 500 && !find_marked_processes("STATE", state_).empty(); ++i) usleep(10'000);
+  // TearDown finds what is left. The folder in memory cannot be removed by a killed launcher.
+  fs::remove_all(read("folder"));
 }
 
 TEST_F(LauncherTest, SurvivesNonsenseFromTheCoordinator) {

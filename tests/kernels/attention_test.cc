@@ -272,7 +272,7 @@ TEST_P(AttentionTest, PublishedHeadSizesAgreeWithTheReference) {
 // More keys than one span: partial results are merged.
 TEST_P(AttentionTest, LongContextAgreesAndDecodesTheSame) {
   Random random(4);
-  Layer layer = make_layer(random, global());
+  Layer layer = make_layer(random, {2, 1, 32, 16, 0, 0, nullptr});
   const std::vector<Request> requests = {make_request(random, 2100)};
   const auto ops = make_ops(1);
   PagedRun once(*ops, layer, requests, 64);

@@ -1,4 +1,3 @@
-#include <chrono>
 #include <limits>
 #include <set>
 
@@ -60,7 +59,7 @@ TEST_P(SamplingTest, DrawsFollowTheDistribution) {
   rows[3].top_p = 0.8f;
   rows[4].min_p = 0.1f;
   rows[5] = {.temperature = 1.3f, .top_k = 20, .top_p = 0.9f, .min_p = 0.05f};
-  constexpr int kDraws = 20000;
+  constexpr int kDraws = 6000;
   for (SamplingRow& row : rows) {
     row.seed = 42;
     const reference::Vector p =
@@ -92,7 +91,7 @@ TEST_P(SamplingTest, TopPKeepsTheSmallestSet) {
     row.top_p = static_cast<float>(top_p);
     const reference::Vector p =
         reference::sampling_distribution({logits.begin(), logits.end()}, {1, 0, row.top_p, 0});
-    const std::vector<int> counts = histogram(logits, row, 30000);
+    const std::vector<int> counts = histogram(logits, row, 15000);
     for (size_t id = 0; id < p.size(); ++id) EXPECT_EQ(counts[id] > 0, p[id] > 0) << id;
   }
 }

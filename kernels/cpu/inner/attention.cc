@@ -1,7 +1,8 @@
 // Attention of a few queries over one tile of keys.
 //
-// A query sees the keys [first_key, last_key] of the tile, nothing else: hidden keys are neither
-// added with weight zero nor read for it, so what they hold cannot matter. Scores are dot products
+// A query sees the keys [first_key, last_key] of the tile, nothing else: the scores of hidden keys
+// are thrown away and their values are skipped, not added with weight zero, so what they hold
+// cannot matter. Scores are dot products
 // (lanes along the head, then horizontal_sum); values are added key by key.
 #include "kernels/cpu/inner/inner.h"
 #include "kernels/cpu/inner/math.h"
@@ -14,7 +15,7 @@ constexpr int kKeysAtOnce = 3;
 
 template <int kQueries, int kKeys>
 BERYL_INLINE void accumulate(const float* q, const float* k, const AttentionTile& tile, int left,
-                             Vec (&acc)[kQueries][kKeys]) {
+                             Vec (&acc)[kQueries * kKeys]) {
   Vec key[kKeys];
 #pragma GCC unroll 8
   for (int j = 0; j < kKeys; ++j) {
@@ -26,18 +27,18 @@ BERYL_INLINE void accumulate(const float* q, const float* k, const AttentionTile
     const float* p = q + i * int64_t{tile.key_dim};
     const Vec query = left >= kLanes ? load(p) : load_partial(p, left);
 #pragma GCC unroll 8
-    for (int j = 0; j < kKeys; ++j) acc[i][j] = fma(query, key[j], acc[i][j]);
+    for (int j = 0; j < kKeys; ++j) fma_into(acc[i * kKeys + j], query, key[j]);
   }
 }
 
 // Scores of queries [query, query + kQueries) and keys [key, key + kKeys).
 template <int kQueries, int kKeys>
 void score_tile(const AttentionTile& tile, int query, int key) {
-  Vec acc[kQueries][kKeys];
+  Vec acc[kQueries * kKeys];
 #pragma GCC unroll 8
   for (int i = 0; i < kQueries; ++i) {
 #pragma GCC unroll 8
-    for (int j = 0; j < kKeys; ++j) acc[i][j] = zero();
+    for (int j = 0; j < kKeys; ++j) acc[i * kKeys + j] = zero();
   }
   const float* q = tile.queries + int64_t{query} * tile.key_dim;
   const float* k = tile.keys + key * tile.key_stride;
@@ -48,12 +49,11 @@ void score_tile(const AttentionTile& tile, int query, int key) {
   if (d < tile.key_dim) {
     accumulate<kQueries, kKeys>(q + d, k + d, tile, tile.key_dim - d, acc);
   }
-#pragma GCC unroll 8
+  float sums[kQueries * kKeys];
+  horizontal_sums(acc, sums);
   for (int i = 0; i < kQueries; ++i) {
-#pragma GCC unroll 8
-    for (int j = 0; j < kKeys; ++j) {
-      tile.scores[(query + i) * kKeyTile + key + j] = horizontal_sum(acc[i][j]);
-    }
+    float* scores = tile.scores + (query + i) * kKeyTile + key;
+    for (int j = 0; j < kKeys; ++j) scores[j] = sums[i * kKeys + j];
   }
 }
 
@@ -78,17 +78,20 @@ void score_queries(const AttentionTile& tile, int key) {
   }
 }
 
-// Fetches the values of the tile and the keys after it while the scores are computed.
+constexpr int kFetchAhead = 4 * kKeysAtOnce;  // keys; the next ones usually follow in memory
+
 BERYL_INLINE void prefetch_row(const float* row, int n) {
   for (int i = 0; i < n; i += 16) prefetch(row + i);
 }
 
+// Fetches coming keys, and the values of these, while the scores are computed.
 void compute_scores(const AttentionTile& tile) {
   const bool has_own_values = tile.values != tile.keys;
   int key = 0;
   for (; key + kKeysAtOnce <= tile.num_keys; key += kKeysAtOnce) {
-    for (int j = key; has_own_values && j < key + kKeysAtOnce; ++j) {
-      prefetch_row(tile.values + j * tile.value_stride, tile.value_dim);
+    for (int j = key; j < key + kKeysAtOnce; ++j) {
+      prefetch_row(tile.keys + (j + kFetchAhead) * tile.key_stride, tile.key_dim);
+      if (has_own_values) prefetch_row(tile.values + j * tile.value_stride, tile.value_dim);
     }
     score_queries<kKeysAtOnce>(tile, key);
   }
@@ -159,7 +162,7 @@ BERYL_INLINE void add_values(const AttentionTile& tile, int query, KeyRange keys
     for (int i = 0; i < kQueries; ++i) {
       const Vec w = broadcast(weight[i * kKeyTile + j]);
 #pragma GCC unroll 8
-      for (int c = 0; c < kVecs; ++c) acc[i][c] = fma(w, v[c], acc[i][c]);
+      for (int c = 0; c < kVecs; ++c) fma_into(acc[i][c], w, v[c]);
     }
   }
 #pragma GCC unroll 8
@@ -184,7 +187,7 @@ void add_values_tail(const AttentionTile& tile, int query, KeyRange keys, int d)
 template <int kQueries>
 void add_all_values(const AttentionTile& tile, int query, KeyRange keys) {
   if (keys.begin >= keys.end) return;
-  constexpr int kVecs = kQueries <= 2 ? 4 : 2;  // 8 chains hide the latency of fma
+  constexpr int kVecs = kQueries <= 2 ? 4 : 3;  // 8 chains or more hide the latency of fma
   int d = 0;
   for (; d + kVecs * kLanes <= tile.value_dim; d += kVecs * kLanes) {
     add_values<kQueries, kVecs>(tile, query, keys, d);

@@ -13,19 +13,25 @@ constexpr int kUnit = 2 * kLanes;  // bfloat16 numbers of one load
 // 704 divides every width of the published model but those of the heads; four rows of it and three
 // weight rows fit in a first-level cache of 32 KB.
 constexpr int kBlockK = 704;
-constexpr int kBlockCols = 96;   // columns whose K block stays in the second-level cache
+constexpr int kBlockCols = 96;  // columns whose K block stays in the second-level cache
+constexpr int kStreamCols = 12;
 constexpr int kStreamRows = 24;  // up to so many rows weights are walked in memory order
 static_assert(kBlockK % kPackUnit == 0);
 
-// Accumulators fill the registers: 16 on AVX2 and SSE, 32 on AVX-512.
+// Rows of the largest tile, and columns of a tile by its rows: the accumulators, one vector for
+// each column, one row vector and the mask just fit in the registers (16 on AVX2 and SSE, 32 on
+// AVX-512).
 #if defined(__AVX512F__)
-constexpr int kMaxRows = 6;
-constexpr int kMaxCols = 4;
+constexpr int kMaxRows = 8;
+constexpr int tile_cols(int rows) {
+  return rows <= 6 ? 4 : 3;
+}
 #else
-constexpr int kMaxRows = 4;
-constexpr int kMaxCols = 3;
+constexpr int kMaxRows = 6;
+constexpr int tile_cols(int rows) {
+  return rows <= 2 ? 4 : (rows == 3 ? 3 : 2);
+}
 #endif
-constexpr int kSingleRowCols = 4;
 
 struct Tile {
   const float* const* x;  // rows
@@ -47,7 +53,7 @@ BERYL_INLINE void accumulate(const float* const (&x)[kRows], const uint16_t* w, 
   for (int m = 0; m < kRows; ++m) {
     const Vec row = load(x[m]);
 #pragma GCC unroll 8
-    for (int n = 0; n < kCols; ++n) acc[m][n] = fma(row, even[n], acc[m][n]);
+    for (int n = 0; n < kCols; ++n) fma_into(acc[m][n], row, even[n]);
   }
   Vec odd[kCols];
 #pragma GCC unroll 8
@@ -56,7 +62,7 @@ BERYL_INLINE void accumulate(const float* const (&x)[kRows], const uint16_t* w, 
   for (int m = 0; m < kRows; ++m) {
     const Vec row = load(x[m] + kLanes);
 #pragma GCC unroll 8
-    for (int n = 0; n < kCols; ++n) acc[m][n] = fma(row, odd[n], acc[m][n]);
+    for (int n = 0; n < kCols; ++n) fma_into(acc[m][n], row, odd[n]);
   }
 }
 
@@ -100,30 +106,39 @@ void run_tile(const Tile& tile) {
 
 using TileFunction = void (*)(const Tile&);
 
-// The tile of `rows` rows and `cols` columns (1, or as many as full_cols(rows)).
+template <int kRows>
+TileFunction pick_tile(bool is_full) {
+  return is_full ? run_tile<kRows, tile_cols(kRows)> : run_tile<kRows, 1>;
+}
+
+// The tile of `rows` rows and tile_cols(rows) columns, or one column.
 TileFunction tile_function(int rows, bool is_full) {
   switch (rows) {
     case 1:
-      return is_full ? run_tile<1, kSingleRowCols> : run_tile<1, 1>;
+      return pick_tile<1>(is_full);
     case 2:
-      return is_full ? run_tile<2, kMaxCols> : run_tile<2, 1>;
+      return pick_tile<2>(is_full);
     case 3:
-      return is_full ? run_tile<3, kMaxCols> : run_tile<3, 1>;
-#if defined(__AVX512F__)
+      return pick_tile<3>(is_full);
     case 4:
-      return is_full ? run_tile<4, kMaxCols> : run_tile<4, 1>;
+      return pick_tile<4>(is_full);
     case 5:
-      return is_full ? run_tile<5, kMaxCols> : run_tile<5, 1>;
+      return pick_tile<5>(is_full);
+#if defined(__AVX512F__)
+    case 6:
+      return pick_tile<6>(is_full);
+    case 7:
+      return pick_tile<7>(is_full);
 #endif
     default:
-      return is_full ? run_tile<kMaxRows, kMaxCols> : run_tile<kMaxRows, 1>;
+      return pick_tile<kMaxRows>(is_full);
   }
 }
 
 // Rows [row, row + rows) times columns [begin, end), K block at k_begin.
 void run_row_tile(const MatmulArgs& args, int row, int begin, int end, int k_begin) {
   const int rows = min_int(kMaxRows, args.num_rows - row);
-  const int cols = rows == 1 ? kSingleRowCols : kMaxCols;
+  const int cols = tile_cols(rows);
   Tile tile = {args.x_rows + row,
                k_begin,
                min_int(k_begin + kBlockK, args.k),
@@ -149,8 +164,7 @@ void run_row_tile(const MatmulArgs& args, int row, int begin, int end, int k_beg
 }  // namespace
 
 void matmul(const MatmulArgs& args) {
-  const int tile_cols = args.num_rows == 1 ? kSingleRowCols : kMaxCols;
-  const int block = args.num_rows <= kStreamRows ? tile_cols : kBlockCols;
+  const int block = args.num_rows <= kStreamRows ? kStreamCols : kBlockCols;
   for (int begin = args.begin_col; begin < args.end_col; begin += block) {
     const int end = min_int(begin + block, args.end_col);
     for (int k = 0; k < args.k; k += kBlockK) {

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <string>
+#include <ostream>
 
 #include "tests/coordinator/scheduler/simulator.h"
 
@@ -15,6 +15,10 @@ struct FaultCase {
   PlantedFault fault;
   const char* symptom;  // part of the failure
 };
+
+void PrintTo(const FaultCase& fault_case, std::ostream* out) {
+  *out << fault_case.symptom;
+}
 
 // A world in which every fault has its chance: pools run out and groups are lost.
 Scenario hostile_scenario(uint64_t seed) {

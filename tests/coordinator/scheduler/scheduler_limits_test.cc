@@ -17,6 +17,9 @@ TEST(SchedulerLimitsTest, RefusesBeforeAGroupIsKnown) {
   EXPECT_EQ(scheduler.add(make_request(1, 4, 4)).error().code, ErrorCode::kUnavailable);
   EXPECT_FALSE(scheduler.plan(0));
   EXPECT_FALSE(scheduler.start_epoch(1, GroupFacts{}));
+  GroupFacts absurd = small_facts();
+  absurd.num_global_blocks = UINT32_MAX;
+  EXPECT_FALSE(scheduler.start_epoch(1, absurd));
   EXPECT_FALSE(scheduler.has_epoch());
 }
 

@@ -156,6 +156,17 @@ TEST_F(ChatFormatTest, FinalMessageMayStayOpen) {
   EXPECT_FALSE(render({caller("", "{}")}, options));
 }
 
+TEST_F(ChatFormatTest, FinalMessageMayStayOpenInTheEarlierRevision) {
+  const auto format = ChatFormat::create(*tokenizer_, TemplateRevision::kEarlier);
+  ASSERT_TRUE(format);
+  const auto rendered =
+      format->render({message(ChatRole::kUser, "Hi"), message(ChatRole::kAssistant, "Hel")}, {},
+                     {.continue_final_message = true});
+  ASSERT_TRUE(rendered);
+  EXPECT_EQ(decode(*tokenizer_, rendered->ids, false),
+            "<bos><|turn>user\nHi<turn|>\n<|turn>model\nHel");
+}
+
 TEST_F(ChatFormatTest, Declaration) {
   const std::string kString = "type:" + kQ + "STRING" + kQ;
   EXPECT_EQ(

@@ -42,7 +42,8 @@ class LiveReferenceTest : public ::testing::Test {
 
   void run_oracle(const std::string& arguments) const {
     const std::string command = environment_or("BERYL_PYTHON", "python3") +
-                                " " BERYL_SOURCE_DIR "/tests/coordinator/text/oracle/" + arguments;
+                                " -B " BERYL_SOURCE_DIR "/tests/coordinator/text/oracle/" +
+                                arguments;
     ASSERT_EQ(std::system(command.c_str()), 0) << command;
   }
 

@@ -170,6 +170,17 @@ TEST_F(TokenizerLoaderTest, DuplicateKeysAreFound) {
   EXPECT_NE(load_error(text).find("comes twice"), std::string::npos);
 }
 
+TEST_F(TokenizerLoaderTest, TextDoesNotBecomeAnAddedTokenOfOneLetter) {
+  EXPECT_EQ(load_error([](Json& j) {
+              j["added_tokens"].push_back({{"id", 4}, {"content", "c"}, {"special", true}});
+            }),
+            "");
+  const auto tokenizer = testing::load_tokenizer(path_);
+  ASSERT_TRUE(tokenizer);
+  EXPECT_EQ(*tokenizer->encode("ac"), (std::vector<int32_t>{2, 7 + 'c'}));
+  EXPECT_EQ(*tokenizer->encode_with_special("ac"), (std::vector<int32_t>{2, 4}));
+}
+
 TEST_F(TokenizerLoaderTest, UnknownTokensFuseLikeHuggingFace) {
   Json json = small_tokenizer();
   json["model"]["byte_fallback"] = false;
