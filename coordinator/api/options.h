@@ -12,11 +12,11 @@ namespace beryl::api {
 
 // What a request leaves open. Precedence: request, server flag, generation_config.json, built in.
 struct SamplingDefaults {
-  std::optional<float> temperature;
-  std::optional<float> top_p;
-  std::optional<float> min_p;
-  std::optional<float> repetition_penalty;
-  std::optional<uint32_t> top_k;
+  std::optional<float> temperature = {};
+  std::optional<float> top_p = {};
+  std::optional<float> min_p = {};
+  std::optional<float> repetition_penalty = {};
+  std::optional<uint32_t> top_k = {};
 };
 
 // `over` wins where it says something.

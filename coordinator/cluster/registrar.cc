@@ -24,6 +24,8 @@ namespace {
 namespace asio = boost::asio;
 using asio::ip::tcp;
 
+// NOTE: arguments of co_await are named variables here: gcc 12 frees temporaries of conditional
+// expressions in them twice.
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::milliseconds kFarewellDeadline{1'000};
 constexpr std::chrono::milliseconds kAcceptPause{100};  // after an error such as too many files
@@ -56,7 +58,9 @@ asio::awaitable<base::Status> write_frame(tcp::socket& socket, const wire::Frame
 // Then reads until the peer closes: closing first would discard the reason where something of the
 // peer is still unread.
 asio::awaitable<void> say_farewell(tcp::socket& socket, const std::string& reason) {
-  if (!co_await write_frame(socket, wire::reject_frame(reason))) co_return;
+  const wire::Frame frame = wire::reject_frame(reason);
+  const base::Status sent = co_await write_frame(socket, frame);
+  if (!sent) co_return;
   boost::system::error_code ignored;
   socket.shutdown(tcp::socket::shutdown_send, ignored);
   std::array<char, 1024> buffer{};
@@ -155,7 +159,8 @@ asio::awaitable<void> Registrar::greet(std::shared_ptr<tcp::socket> socket) {
     const bool is_known = status.error().code != base::ErrorCode::kUnauthenticated;
     deadline.expires_after(kFarewellDeadline);
     deadline.async_wait(close);
-    co_await say_farewell(*socket, is_known ? status.error().message : "wrong cluster secret");
+    const std::string reason = is_known ? status.error().message : "wrong cluster secret";
+    co_await say_farewell(*socket, reason);
   }
   deadline.cancel();
   --num_greeting_;

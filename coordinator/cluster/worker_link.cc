@@ -16,6 +16,12 @@ namespace {
 
 constexpr std::chrono::milliseconds kLinger{1'000};
 
+std::string describe(const boost::system::error_code& error) {
+  const bool is_closed = error == asio::error::eof || error == asio::error::connection_reset ||
+                         error == asio::error::broken_pipe;
+  return is_closed ? "the worker closed the connection" : error.message();
+}
+
 }  // namespace
 
 struct WorkerLink::Reader {
@@ -42,15 +48,16 @@ void WorkerLink::start() {
 
 void WorkerLink::read_more() {
   reading_ = true;
-  socket_.async_read_some(asio::buffer(reader_->buffer), [self = shared_from_this()](
-                                                             boost::system::error_code error,
-                                                             std::size_t num_bytes) {
-    if (error) {
-      self->fail(error == asio::error::eof ? "the worker closed the connection" : error.message());
-    } else {
-      self->on_read(num_bytes);
-    }
-  });
+  socket_.async_read_some(
+      asio::buffer(reader_->buffer),
+      [self = shared_from_this()](boost::system::error_code error, std::size_t num_bytes) {
+        if (error) {
+          const bool is_end = error == asio::error::eof || error == asio::error::connection_reset;
+          self->fail(is_end ? "the worker closed the connection" : error.message());
+        } else {
+          self->on_read(num_bytes);
+        }
+      });
 }
 
 void WorkerLink::on_read(std::size_t num_bytes) {
@@ -101,7 +108,7 @@ void WorkerLink::write_more() {
         self->queue_.pop_front();
         self->queued_bytes_ -= bytes->size();
         if (error) {
-          self->fail(error.message());
+          self->fail(describe(error));
         } else if (!self->queue_.empty()) {
           self->write_more();
         } else if (self->leaving_) {

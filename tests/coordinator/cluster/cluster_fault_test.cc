@@ -2,6 +2,7 @@
 // request ends with the text it would have had.
 #include <gtest/gtest.h>
 
+#include <ostream>
 #include <string>
 
 #include "tests/coordinator/cluster/cluster_under_test.h"
@@ -16,6 +17,10 @@ struct FaultCase {
   MockFault fault;
   const char* reason;  // a part of what the launcher is told
 };
+
+void PrintTo(const FaultCase& fault, std::ostream* out) {
+  *out << fault.name;
+}
 
 class ClusterFaultTest : public testing::TestWithParam<FaultCase> {};
 
