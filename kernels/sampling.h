@@ -49,8 +49,10 @@ struct TokenLogprob {
 
 struct SampledToken {
   int32_t token_id = -1;
-  bool has_nan = false;  // the logits held a NaN: the request fails, the worker goes on
-  float logprob = 0;     // log-softmax of the logits after penalties and bias
+  bool has_nan =
+      false;  // the logits held a NaN or +infinity: the request fails, the worker goes on
+  bool all_forbidden = false;  // no token was left to draw: the request fails likewise
+  float logprob = 0;           // log-softmax of the logits after penalties and bias
   int32_t num_top = 0;
   TokenLogprob top[kMaxTopLogprobs];
 };

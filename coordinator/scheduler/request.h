@@ -43,6 +43,16 @@ struct NewRequest {
   int32_t priority = 0;                 // lower = sooner
 };
 
+// A request on its way from the scheduler of a lost group to that of another.
+struct MovedRequest {
+  NewRequest spec;
+  std::vector<int32_t> generated_token_ids;  // reported already
+  uint32_t next_prompt_logprob = 1;          // index of the prompt token whose logprob is told next
+  bool was_scheduled = false;
+  uint32_t losses_without_progress = 0;
+  uint32_t losses = 0;
+};
+
 enum class FinishReason {
   kStop,      // a stop token id; it is the last token reported
   kLength,    // max_tokens or the context limit
@@ -62,7 +72,8 @@ struct GeneratedToken {
   std::vector<TokenLogprob> top;  // num_top_logprobs entries
 };
 
-// Said once per new token, in order, then exactly one event with `finished`.
+// Each new token is said once, in order; exactly one event has `finished`. It is the last one and
+// may carry the last token.
 struct SchedulerEvent {
   RequestId request = 0;
   std::vector<GeneratedToken> tokens;

@@ -35,7 +35,9 @@ struct SchedulerConfig {
   uint64_t max_queued_tokens = 4'000'000;
   uint32_t max_steps_in_flight = 2;  // step n + 1 is planned while n runs
   int64_t target_itl_us = 100'000;   // bounds the prompt tokens of a step
-  uint32_t max_attempts = 4;         // epochs a request may be lost with before it fails
+  // A request fails when this many epochs in a row were lost with it before it gained a token, or
+  // eight times as many in all.
+  uint32_t max_attempts = 4;
 };
 
 struct SchedulerStats {
@@ -52,6 +54,8 @@ struct SchedulerStats {
   uint32_t steps_in_flight = 0;
 };
 
+struct GroupState;
+
 class Scheduler {
  public:
   explicit Scheduler(const SchedulerConfig& config);
@@ -60,7 +64,8 @@ class Scheduler {
   Scheduler& operator=(const Scheduler&) = delete;
 
   // A group is there: nothing is on its ranks yet. Requests that were running wait again with the
-  // tokens they have. kInvalidArgument if the facts cannot serve (zero sizes).
+  // tokens they have; those that a smaller group cannot hold fail. kInvalidArgument if the facts
+  // cannot serve (zero or absurd sizes) or `epoch` is not above all before.
   base::Status start_epoch(uint64_t epoch, const GroupFacts& facts);
   // The group is gone; what its steps in flight would have said is lost. Requests wait.
   void end_epoch();
@@ -71,8 +76,13 @@ class Scheduler {
   base::Status add(NewRequest request);
   // Ends with kAborted. Unknown ids are ignored.
   void cancel(RequestId request);
-  // Results of old epochs are ignored. False: the result contradicts what was planned (the rank is
-  // broken, the caller ends the epoch).
+  // Between epochs: all requests leave, without an event, to continue on another group.
+  std::vector<MovedRequest> take_requests();
+  // Continues after the tokens it has, outside the limits of the queue (it was accepted once).
+  // kInvalidArgument if this group could not hold it, kUnavailable before facts are known.
+  base::Status add_moved(MovedRequest moved);
+  // Results of old epochs are ignored; a rank reports its steps in order. False: the result
+  // contradicts what was planned (the rank is broken, the caller ends the epoch).
   bool on_result(const RankResult& result);
 
   // The next step, or nothing: no work, or max_steps_in_flight reached. Expires deadlines.
@@ -84,8 +94,8 @@ class Scheduler {
   int64_t next_deadline_us() const;
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  friend struct SchedulerProbe;  // the simulator's: looks inside and plants faults
+  std::unique_ptr<GroupState> state_;
 };
 
 }  // namespace beryl::scheduler

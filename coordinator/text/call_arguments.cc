@@ -1,3 +1,5 @@
+// Every function moves forward whatever it finds, so any text ends in linear time; every value that
+// is begun is written whole, so the result is valid JSON.
 #include "coordinator/text/call_arguments.h"
 
 #include <fmt/format.h>
@@ -10,6 +12,13 @@ namespace beryl::text {
 namespace {
 
 constexpr std::string_view kSpaces = " \t\r\n";
+
+// NOTE: text that may hold kQuoteByte is no UTF-8, so trim() must not see it.
+std::string_view trim_ascii(std::string_view text) {
+  const size_t begin = text.find_first_not_of(kSpaces);
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(kSpaces) + 1 - begin);
+}
 
 class CallReader {
  public:
@@ -93,7 +102,7 @@ bool CallReader::read_key(std::string& key) {
     key = read_quoted(0);
   } else {
     const size_t end = std::min(body_.find_first_of(":,})", position_), body_.size());
-    key = trim(body_.substr(position_, end - position_));
+    key = trim_ascii(body_.substr(position_, end - position_));
     if (key.size() >= 2 && key.front() == '"' && key.back() == '"') {
       key = key.substr(1, key.size() - 2);
     }
@@ -180,6 +189,7 @@ bool CallReader::read_json_string() {
   return true;
 }
 
+// Up to the end of the member: a word, a number, or a string whose quotes the model forgot.
 void CallReader::read_bare() {
   constexpr char kEnds[] = {',', '}', ']', kQuoteByte};
   const size_t end =
@@ -202,6 +212,7 @@ void CallReader::read_bare() {
   }
 }
 
+// Beyond the depth limit the notation itself is kept, as a string.
 void CallReader::read_raw_container() {
   const size_t begin = position_;
   size_t num_open = 0;

@@ -1,3 +1,4 @@
+// Checks all input and names the field at fault, so that the renderer cannot fail on it.
 #include "coordinator/text/chat_format.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,5 @@
+// Follows the control flow of the chat template step by step; the order of writes is the format.
+// The earlier revision differs in which reasoning stays, in closing turns and after tool results.
 #include "coordinator/text/chat_renderer.h"
 
 #include <utility>
@@ -68,6 +70,7 @@ ChatRenderer::ChatRenderer(const Tokenizer& tokenizer, const ControlTokens& cont
   }
 }
 
+// Tool messages are written by the assistant message that they answer.
 base::Expected<RenderedChat> ChatRenderer::render() {
   writer_.control(control_.bos);
   write_system_block();
@@ -92,6 +95,7 @@ void ChatRenderer::close_turn() {
   writer_.text("\n");
 }
 
+// The first system message, the declarations of tools and the switch for thinking share one turn.
 void ChatRenderer::write_system_block() {
   const bool has_system_message = !messages_.empty() && is_system(messages_[0]);
   if (!chat_.options.enable_thinking && chat_.tools.empty() && !has_system_message) return;
@@ -150,6 +154,8 @@ void ChatRenderer::write_message(size_t message_idx) {
   previous_is_model_ = is_model;
 }
 
+// The reasoning of finished turns is dropped; that of the running tool loop stays.
+// `misplaced_content` of a stranded message goes behind it.
 void ChatRenderer::write_reasoning(size_t message_idx, std::string_view misplaced_content) {
   const ChatMessage& message = messages_[message_idx];
   const bool has_calls = !message.tool_calls.empty();
@@ -178,6 +184,7 @@ void ChatRenderer::write_tool_calls(size_t message_idx) {
   }
 }
 
+// True if there were any. They follow their call at once, inside the turn of the model.
 bool ChatRenderer::write_tool_responses(size_t message_idx) {
   const ChatMessage& message = messages_[message_idx];
   if (message.tool_calls.empty()) return false;
@@ -207,6 +214,7 @@ void ChatRenderer::write_tool_response(const ChatMessage& caller, size_t message
   }
 }
 
+// True if anything was written. Parts are trimmed one by one and stand without separator.
 bool ChatRenderer::write_content(size_t message_idx) {
   const ChatMessage& message = messages_[message_idx];
   if (message.parts.empty()) {
@@ -236,6 +244,8 @@ void ChatRenderer::write_media(PartKind kind, size_t message_idx, size_t part_id
                                              : control_.video);
 }
 
+// The turn stays open where the model is to go on in it: before the result of a call, before
+// another assistant message, after results at the end of the conversation.
 void ChatRenderer::end_turn(size_t message_idx, bool has_responses, bool has_content) {
   const ChatMessage& message = messages_[message_idx];
   const size_t next = next_speaker(message_idx);
@@ -243,6 +253,9 @@ void ChatRenderer::end_turn(size_t message_idx, bool has_responses, bool has_con
     writer_.control(control_.tool_response_open);
     return;
   }
+  const bool is_unfinished =
+      chat_.options.continue_final_message && message_idx + 1 == messages_.size();
+  if (is_unfinished) return;
   if (chat_.is_earlier_revision) {
     if (!has_responses || has_content) close_turn();
     return;
@@ -250,11 +263,11 @@ void ChatRenderer::end_turn(size_t message_idx, bool has_responses, bool has_con
   const bool is_continued = message.role == ChatRole::kAssistant && next < messages_.size() &&
                             messages_[next].role == ChatRole::kAssistant;
   const bool stays_open = has_responses && !has_content && next == messages_.size();
-  const bool is_unfinished =
-      chat_.options.continue_final_message && message_idx + 1 == messages_.size();
-  if (!is_continued && !stays_open && !is_unfinished) close_turn();
+  if (!is_continued && !stays_open) close_turn();
 }
 
+// Without thinking the model is given an empty thought. After tool results with thinking the
+// channel is opened for it, so the answer begins inside the reasoning.
 void ChatRenderer::write_generation_prompt() {
   const ChatOptions& options = chat_.options;
   if (!options.add_generation_prompt || options.continue_final_message) return;

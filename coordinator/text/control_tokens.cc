@@ -1,3 +1,4 @@
+// One table maps the names to the fields.
 #include "coordinator/text/control_tokens.h"
 
 #include <fmt/format.h>

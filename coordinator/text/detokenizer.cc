@@ -41,6 +41,7 @@ void Detokenizer::push_byte(unsigned char byte, std::string& out) {
   }
 }
 
+// Also the end of a run: what comes next is no byte token.
 void Detokenizer::flush(std::string& out) {
   if (open_.empty()) {
     out += run_;

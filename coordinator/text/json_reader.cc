@@ -7,6 +7,7 @@ namespace beryl::text {
 
 using Kind = JsonValue::Kind;
 
+// The first error stays: those of the callers say less.
 bool JsonReader::fail(std::string_view error) {
   if (error_.empty()) error_ = error;
   return false;
@@ -30,6 +31,7 @@ bool JsonReader::read(JsonValue& out) {
   return position_ == json_.size() || fail("text after the value");
 }
 
+// Recursion is bounded by kMaxJsonDepth, not by the text.
 bool JsonReader::read_value(JsonValue& out, size_t depth) {
   if (depth > kMaxJsonDepth + 1) return fail("nested too deeply");
   if (position_ >= json_.size()) return fail("a value is missing");
@@ -102,6 +104,7 @@ bool JsonReader::read_string(std::string& out) {
   }
 }
 
+// Half of a surrogate pair is refused: no UTF-8 could hold it.
 bool JsonReader::read_escape(std::string& out) {
   constexpr std::string_view kEscapes = "\"\\/bfnrt";
   constexpr std::string_view kMeanings = "\"\\/\b\f\n\r\t";

@@ -47,6 +47,8 @@ void JsonValue::erase(std::string_view key) {
   if (member != members.end()) members.erase(member);
 }
 
+// Keys are lowered once, not in every comparison. Of keys that differ in case only, the first in
+// the text comes first, as Python's sort is stable.
 void JsonValue::sort_members() {
   std::unordered_map<std::string, size_t> places;
   size_t num_kept = 0;

@@ -16,6 +16,7 @@ void PieceTable::reserve(size_t num_pieces, size_t num_bytes) {
   slots_.assign(std::bit_ceil(num_pieces * 2 + 2), 0);
 }
 
+// Linear probing at half load. The upper half of the hash in the slot saves most text comparisons.
 bool PieceTable::insert(std::string_view text, int32_t id) {
   if (static_cast<size_t>(id) >= spans_.size()) spans_.resize(static_cast<size_t>(id) + 1);
   if (spans_[id].num_bytes != 0 || text.empty()) return false;

@@ -39,6 +39,7 @@ bool is_json_number(std::string_view token) {
   return i == token.size();
 }
 
+// Shortest digits that come back to the same value; an exponent below 1e-4 and from 1e16 on.
 std::string python_float(double value) {
   if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
   if (std::isnan(value)) return "nan";
@@ -78,7 +79,7 @@ std::string python_number(std::string_view token) {
   if (mark == std::string_view::npos) return token == "-0" ? "0" : std::string(token);
   double value = 0;
   const auto result = std::from_chars(token.data(), token.data() + token.size(), value);
-  if (result.ec == std::errc::result_out_of_range) {
+  if (result.ec == std::errc::result_out_of_range) {  // Python gives inf or 0 and no error
     const size_t e = token.find_first_of("eE");
     const bool tiny = e == std::string_view::npos ? token.find_first_not_of("-0.") >= mark
                                                   : token.substr(e + 1).starts_with('-');

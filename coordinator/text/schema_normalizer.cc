@@ -12,8 +12,13 @@ namespace {
 
 using Kind = JsonValue::Kind;
 
+// Never printed as properties of an object that has no `properties`.
 constexpr std::array<std::string_view, 5> kStandardKeys = {"description", "type", "properties",
                                                            "required", "nullable"};
+
+// What the template prints of a property, and so what is worth taking from an alternative.
+constexpr std::array<std::string_view, 7> kAdoptedKeys = {
+    "description", "enum", "items", "nullable", "properties", "required", "type"};
 
 void normalize_property(JsonValue& value);
 
@@ -67,11 +72,13 @@ void adopt_alternative(JsonValue& value, std::string_view key) {
     }
   }
   if (chosen == nullptr) return;
-  for (const auto& [name, member] : chosen->members) {
-    if (value.find(name) == nullptr) value.set(name, member);
+  for (const std::string_view name : kAdoptedKeys) {
+    const JsonValue* const member = chosen->find(name);
+    if (member != nullptr && value.find(name) == nullptr) value.set(name, *member);
   }
 }
 
+// The order of the sources is from the most to the least telling.
 void infer_type(JsonValue& value) {
   for (const std::string_view key : {"anyOf", "oneOf", "allOf"}) {
     if (value.find("type") != nullptr) return;

@@ -76,6 +76,7 @@ uint32_t StopMatcher::next(uint32_t node, unsigned char byte) const {
   }
 }
 
+// `held_` always ends with the text that led to `node_`, so a match lies inside it.
 StopMatcher::Output StopMatcher::push(std::string_view text) {
   if (stopped_) return {};
   if (nodes_.size() == 1) return {std::string(text), std::nullopt};

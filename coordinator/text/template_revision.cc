@@ -20,6 +20,7 @@ struct KnownTemplate {
   TemplateRevision revision;
 };
 
+// Hashes only: the templates themselves are not part of this project.
 constexpr KnownTemplate kKnownTemplates[] = {
     {"ae53464bf3be25802b3a5b37def7fd89667067d7577049b3b2d74c4d8de4c6d4",
      TemplateRevision::kJuly2026},

@@ -12,6 +12,7 @@
 namespace beryl::text {
 namespace {
 
+// Pieces are written with U+2581 for spaces, so a U+2581 of the caller is a space to the model too.
 std::string with_space_symbols(std::string_view text) {
   std::string normalized;
   normalized.reserve(text.size() + text.size() / 2);
@@ -22,6 +23,7 @@ std::string with_space_symbols(std::string_view text) {
   return normalized.append(text, begin);
 }
 
+// The normaliser of the file is this one replacement.
 void append_plain(const Tokenizer::Tables& tables, std::string_view text,
                   std::vector<int32_t>& ids) {
   if (!text.empty()) encode_pieces(tables, with_space_symbols(text), ids);

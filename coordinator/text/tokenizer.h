@@ -15,8 +15,9 @@
 
 namespace beryl::text {
 
-// Longer texts are refused. The longest prompt that fits 262,144 tokens is far shorter.
-constexpr size_t kMaxEncodeBytes = size_t{32} << 20;
+// Longer texts are refused: 32 bytes for each token of a full context. A text of one repeated
+// letter takes about 36 bytes of memory per byte while it is merged.
+constexpr size_t kMaxEncodeBytes = size_t{8} << 20;
 
 class Tokenizer {
  public:

@@ -1,3 +1,5 @@
+// Everything is checked before it is used, because the encoder trusts the tables: ids index arrays,
+// and its splitting is exact only if merges join the texts of their parts.
 #include "coordinator/text/tokenizer_loader.h"
 
 #include <fmt/format.h>
@@ -208,6 +210,7 @@ void Loader::read_added_tokens() {
   lengths.erase(std::unique(lengths.begin(), lengths.end()), lengths.end());
 }
 
+// Flags that would change how text around a token is matched are refused rather than ignored.
 void Loader::add_token(dom::object token, const std::string& place) {
   const std::string_view content = to_string(member(token, place, "content"), place + ".content");
   if (content.empty()) fail("{}.content is empty", place);
@@ -247,6 +250,7 @@ void Loader::read_model_options() {
   }
 }
 
+// With all 256 bytes there is never an unknown code point, so segments are independent.
 void Loader::fill_byte_ids() {
   bool complete = tables_->byte_fallback;
   for (int byte = 0; byte < 256; ++byte) {
@@ -304,6 +308,7 @@ void Loader::read_merges() {
   }
 }
 
+// Added tokens are left out: text must never become one.
 void Loader::fill_code_points() {
   tables_->code_point_ids.assign(0x110000, -1);
   for (int32_t id = 0; id < tables_->pieces.num_ids(); ++id) {

@@ -1,3 +1,5 @@
+// Each function mirrors one macro of the chat template, its field order and its omissions
+// (defaults, ranges, formats and enums of anything but strings are never printed).
 #include "coordinator/text/tool_format.h"
 
 #include <algorithm>
@@ -77,11 +79,13 @@ void ToolFormat::write_argument(const JsonValue& value, Keys keys) {
   writer_.text("}");
 }
 
+// A comma before every field of a property but the first.
 void ToolFormat::separate() {
   if (needs_comma_) writer_.text(",");
   needs_comma_ = true;
 }
 
+// NOTE: properties nest, and each starts with no comma pending; the one around goes on with one.
 void ToolFormat::write_properties(const JsonValue& properties, bool skip_standard_keys) {
   bool first = true;
   for (const auto& [key, value] : properties.members) {
@@ -140,6 +144,7 @@ void ToolFormat::write_object_fields(const JsonValue& value) {
   }
 }
 
+// Members without special treatment are dumped; null ones are left out.
 void ToolFormat::write_items(const JsonValue& items) {
   writer_.text("items:{");
   bool first = true;

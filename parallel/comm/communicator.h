@@ -18,6 +18,10 @@ namespace beryl::comm {
 
 constexpr std::chrono::milliseconds kDefaultCollectiveDeadline{30'000};
 
+// Exchanges a rank may have under way. They are waited for in the order in which they were started,
+// and other collectives run only while none is under way (both checked).
+constexpr int kMaxOutstandingExchanges = 2;
+
 // Byte ranges for an all-to-all. Peer p gets send[send_offsets[p] .. send_offsets[p + 1]) and fills
 // recv[recv_offsets[p] .. recv_offsets[p + 1]). Buffers stay alive and untouched until wait().
 struct ExchangeBuffers {
@@ -28,7 +32,8 @@ struct ExchangeBuffers {
 };
 
 // An exchange under way. wait() returns when this rank's receives are complete and its sends may be
-// overwritten. Must be waited for exactly once.
+// overwritten. Must be waited for exactly once; dropping one unwaited kills the communicator, which
+// it must not outlive.
 class PendingExchange {
  public:
   virtual ~PendingExchange() = default;

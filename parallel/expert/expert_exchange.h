@@ -18,18 +18,19 @@
 namespace beryl::expert {
 
 enum class StepMode {
-  kPadded,  // fixed slots per peer (decode): true counts travel in a header, no count exchange
+  kPadded,  // slots per peer known from the plan (decode): true counts travel in a header, no count
+            // exchange
   kExact,   // counts first, then rows, in rounds of fixed capacity (prefill, mixed)
 };
 
 // The shape of a step, equal on all ranks: it comes from the plan, no rank derives it.
 struct StepShape {
   StepMode mode = StepMode::kExact;
-  int bucket = 0;                      // padded: slots a rank sends to each peer, >= any rank_rows
+  int bucket = 0;                      // padded: most slots for a peer, >= any rank_rows
   std::span<const int32_t> rank_rows;  // [size] rows of each rank in this step, may be 0
 };
 
-// This rank's routed rows of one layer.
+// This rank's routed rows of one layer, in host memory. Everything stays valid until finish().
 struct RoutedRows {
   kernels::TensorView x;                    // [T, H] float32 expert input
   kernels::TensorView topk_idx;             // [T, top_k] int32 expert ids; -1 = unused
@@ -45,16 +46,20 @@ struct ReceivedRows {
   kernels::ExpertBatch batch;  // by local slot
 };
 
+// Equal on all ranks. Memory is taken once, at construction, for P * C received rows, where C is
+// the smaller of max_rows and round_capacity: about 4 * H * P * C * (4 + min(top_k, local experts))
+// bytes.
 struct ExchangeLimits {
   int hidden_size = 0;
   int top_k = 0;
-  int max_rows = 0;           // most rows of this rank in a step
-  int round_capacity = 1024;  // exact mode: rows a rank sends to one peer in one round
+  int max_rows = 0;           // most rows of one rank in a step
+  int round_capacity = 1024;  // most rows of a rank in one round; longer steps take several
 };
 
 // Tokens per expert since construction, for load reports. [num_experts] of this rank's routing.
 using ExpertLoad = std::span<const uint64_t>;
 
+// After an error (a lost peer, or a mistake of a peer) only destruction is allowed.
 class ExpertExchange {
  public:
   // All references must outlive the exchange.

@@ -69,9 +69,9 @@ inline void check_chat_case(const Tokenizer& tokenizer, const ChatFormat& format
   const auto rendered = render_case(format, json);
   ASSERT_TRUE(rendered) << rendered.error().message;
   const std::vector<int32_t> expected = json["ids"];
-  ASSERT_EQ(rendered->ids, expected) << "ours:   " << decode(tokenizer, rendered->ids, false)
-                                     << "\ntheirs: " << decode(tokenizer, expected, false)
-                                     << "\ncase:   " << json.dump();
+  ASSERT_EQ(rendered->ids, expected)
+      << "ours:   " << decode(tokenizer, rendered->ids, false)
+      << "\ntheirs: " << decode(tokenizer, expected, false) << "\ncase:   " << json.dump();
   std::vector<size_t> positions;
   for (const MediaPlaceholder& media : rendered->media) positions.push_back(media.position);
   EXPECT_EQ(positions, json["media"].get<std::vector<size_t>>());

@@ -28,7 +28,7 @@ class Maker:
         while True:
             text = random_text(self.rng)
             if self.short:
-                text = text[: self.rng.randrange(1, 40)]
+                text = text[: self.rng.randrange(1, 24)]
             if self.rng.random() < 0.05:
                 text = self.rng.choice(["", " ", "\n\n", "\u00a0x\u3000"])
             if not any(control in text for control in CONTROL):
@@ -272,7 +272,7 @@ def main(tokenizer_path, template_path, revision, out_path, seed, num_cases, sho
             case["ids"] = tokenizer.encode(text, add_special_tokens=False).ids
             case["media"] = [k for k, id in enumerate(case["ids"]) if id in media_ids]
             case["starts_in_reasoning"] = text.endswith("<|channel>thought\n")
-            out.write(json.dumps(case, ensure_ascii=False) + "\n")
+            out.write(json.dumps(case, ensure_ascii=False, separators=(",", ":")) + "\n")
             written += 1
 
 

@@ -1,0 +1,115 @@
+#include "bench/model/planted_fault.h"
+
+#include <fmt/format.h>
+
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+namespace beryl::bench {
+
+namespace {
+
+using kernels::TensorView;
+
+class FaultyOps final : public kernels::Ops {
+ public:
+  FaultyOps(std::unique_ptr<kernels::Ops> ops, PlantedFault fault)
+      : ops_(std::move(ops)), fault_(fault) {}
+
+  void* allocate(size_t num_bytes) override { return ops_->allocate(num_bytes); }
+  void free(void* memory) noexcept override { ops_->free(memory); }
+
+  void embed(const TensorView& table, const int32_t* ids, float scale,
+             const TensorView& out) override {
+    ops_->embed(table, ids, scale, out);
+  }
+  void rms_norm(const TensorView& x, const TensorView& weight, float eps,
+                const TensorView& out) override {
+    ops_->rms_norm(x, weight, eps, out);
+  }
+  void add_rms_norm(const TensorView& x, const TensorView& weight, float eps,
+                    const TensorView& residual) override {
+    const bool skip = fault_ == PlantedFault::kSkipPostNorm;
+    ops_->add_rms_norm(x, skip ? TensorView{} : weight, eps, residual);
+  }
+  void linear(const TensorView& x, const TensorView& weight, const TensorView& out) override {
+    ops_->linear(x, weight, out);
+  }
+  void attention_inputs(const kernels::AttentionShape& shape,
+                        const kernels::AttentionWeights& weights, const TensorView& x,
+                        const kernels::BatchView& batch, const kernels::KvCacheView& cache,
+                        const TensorView& q) override {
+    ops_->attention_inputs(shape, weights, x, batch, cache, q);
+  }
+  void attention(const kernels::AttentionShape& shape, const TensorView& q,
+                 const kernels::BatchView& batch, const kernels::KvCacheView& cache,
+                 const TensorView& out) override {
+    ops_->attention(shape, q, batch, cache, out);
+  }
+  void route(const kernels::RouterWeights& weights, const TensorView& x, float eps,
+             const TensorView& topk_idx, const TensorView& topk_weights) override {
+    ops_->route(weights, x, eps, topk_idx, topk_weights);
+  }
+  void gated_mlp(const kernels::GatedMlpWeights& weights, const TensorView& x,
+                 const TensorView& out) override {
+    ops_->gated_mlp(weights, x, out);
+  }
+  void expert_ffn(const kernels::ExpertWeights& weights, const TensorView& x,
+                  const kernels::ExpertBatch& batch, const TensorView& out) override {
+    ops_->expert_ffn(weights, x, batch, out);
+  }
+
+  // Leaves keep their order, but the tree is built over their number instead of the expert ids.
+  void tree_sum(const TensorView& in, const kernels::TreeSumBatch& batch,
+                const TensorView& out) override {
+    if (fault_ != PlantedFault::kPermuteSum || batch.num_rows == 0) {
+      ops_->tree_sum(in, batch, out);
+      return;
+    }
+    std::vector<int32_t> keys;
+    for (int r = 0; r < batch.num_rows; ++r) {
+      const int num_leaves = batch.leaf_offsets[r + 1] - batch.leaf_offsets[r];
+      for (int i = 0; i < num_leaves; ++i) keys.push_back(i);
+    }
+    kernels::TreeSumBatch permuted = batch;
+    permuted.leaf_keys = keys.data();
+    ops_->tree_sum(in, permuted, out);
+  }
+
+  void merge_ffn(const kernels::FfnMergeWeights& weights, const TensorView& dense,
+                 const TensorView& experts, float eps, const TensorView& residual) override {
+    kernels::FfnMergeWeights changed = weights;
+    if (fault_ == PlantedFault::kSkipLayerScalar) changed.layer_scalar = 1;
+    ops_->merge_ffn(changed, dense, experts, eps, residual);
+  }
+  void logits(const TensorView& x, const TensorView& table, float cap,
+              const TensorView& out) override {
+    ops_->logits(x, table, cap, out);
+  }
+  void sample(const TensorView& logits, const kernels::SamplingBatch& batch,
+              kernels::SampledToken* sampled) override {
+    ops_->sample(logits, batch, sampled);
+  }
+
+ private:
+  std::unique_ptr<kernels::Ops> ops_;
+  PlantedFault fault_;
+};
+
+}  // namespace
+
+PlantedFault parse_planted_fault(std::string_view name) {
+  if (name == "none") return PlantedFault::kNone;
+  if (name == "skip-layer-scalar") return PlantedFault::kSkipLayerScalar;
+  if (name == "permute-sum") return PlantedFault::kPermuteSum;
+  if (name == "skip-post-norm") return PlantedFault::kSkipPostNorm;
+  throw std::invalid_argument(fmt::format("unknown fault \"{}\"", name));
+}
+
+std::unique_ptr<kernels::Ops> plant_fault(std::unique_ptr<kernels::Ops> ops, PlantedFault fault) {
+  if (fault == PlantedFault::kNone) return ops;
+  return std::make_unique<FaultyOps>(std::move(ops), fault);
+}
+
+}  // namespace beryl::bench

@@ -1,0 +1,178 @@
+#include "bench/model/rank_runner.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "parallel/base/assert.h"
+
+namespace beryl::bench {
+
+namespace {
+
+constexpr int ceil_div(int a, int b) {
+  return (a + b - 1) / b;
+}
+
+// Each request may leave a partly filled block, so there is one more per request.
+cache::KvCacheSize cache_size(const RunnerLimits& limits) {
+  const int blocks = ceil_div(limits.max_positions, limits.block_size) + limits.max_requests;
+  return {
+      .block_size = limits.block_size, .num_global_blocks = blocks, .num_sliding_blocks = blocks};
+}
+
+// Descending, so that blocks are handed out from the back in ascending order at first.
+std::vector<int32_t> all_blocks(int num_blocks) {
+  std::vector<int32_t> ids(static_cast<size_t>(num_blocks));
+  std::iota(ids.rbegin(), ids.rend(), 0);
+  return ids;
+}
+
+void take_block(std::vector<int32_t>* free_blocks, std::vector<int32_t>* blocks) {
+  BERYL_ASSERT(!free_blocks->empty(), "no free block: raise RunnerLimits::max_positions");
+  blocks->push_back(free_blocks->back());
+  free_blocks->pop_back();
+}
+
+}  // namespace
+
+Segment scored_segment(int request_id, std::vector<int32_t> token_ids) {
+  std::vector<int32_t> offsets(token_ids.size());
+  std::iota(offsets.begin(), offsets.end(), 0);
+  return {request_id, std::move(token_ids), std::move(offsets)};
+}
+
+Segment sampled_segment(int request_id, std::vector<int32_t> token_ids) {
+  const auto last = static_cast<int32_t>(token_ids.size()) - 1;
+  return {request_id, std::move(token_ids), {last}};
+}
+
+RankRunner::RankRunner(const RunnerParts& parts, const RunnerLimits& limits)
+    : config_(parts.config),
+      limits_(limits),
+      communicator_(parts.communicator),
+      exchange_(parts.communicator, parts.ops, parts.placement,
+                {.hidden_size = parts.config.hidden_size,
+                 .top_k = parts.config.top_k_experts,
+                 .max_rows = limits.max_rows,
+                 .round_capacity = limits.round_capacity}),
+      cache_(parts.config, cache_size(limits), parts.ops),
+      decoder_({.config = parts.config,
+                .weights = parts.weights,
+                .ops = parts.ops,
+                .exchange = exchange_,
+                .cache = cache_},
+               {.max_rows = limits.max_rows, .max_logits_rows = limits.max_logits_rows}),
+      free_global_(all_blocks(cache_.size().num_global_blocks)),
+      free_sliding_(all_blocks(cache_.size().num_sliding_blocks)) {}
+
+base::Status RankRunner::run(const GroupStep& step, expert::StepMode mode,
+                             model::LayerObserver* observer) {
+  BERYL_ASSERT(static_cast<int>(step.size()) == communicator_.size(), "{} parts for {} ranks",
+               step.size(), communicator_.size());
+  std::vector<int32_t> rank_rows;
+  for (const std::vector<Segment>& segments : step) {
+    int32_t rows = 0;
+    for (const Segment& segment : segments) rows += static_cast<int32_t>(segment.token_ids.size());
+    rank_rows.push_back(rows);
+  }
+  build_batch(step[static_cast<size_t>(communicator_.rank())]);
+  slice_begin_ = slice_end_ = 0;
+  const model::DecoderBatch batch{
+      .token_ids = token_ids_.data(),
+      .rows = {.num_rows = static_cast<int>(rows_.size()),
+               .num_segments = static_cast<int>(query_start_loc_.size()) - 1,
+               .positions = positions_.data(),
+               .query_start_loc = query_start_loc_.data(),
+               .visible_end = nullptr,
+               .global_blocks = global_table_.view(limits_.block_size),
+               .sliding_blocks = sliding_table_.view(limits_.block_size)},
+      .shape = {.mode = mode,
+                .bucket = *std::max_element(rank_rows.begin(), rank_rows.end()),
+                .rank_rows = rank_rows},
+      .request_seeds = request_seeds_.data(),
+      .logits_rows = logits_rows_};
+  return decoder_.forward(batch, observer);
+}
+
+void RankRunner::build_batch(const std::vector<Segment>& segments) {
+  rows_.clear();
+  token_ids_.clear();
+  positions_.clear();
+  request_seeds_.clear();
+  logits_rows_.clear();
+  query_start_loc_ = {0};
+  global_table_ = {{}, {0}, {}};
+  sliding_table_ = {{}, {0}, {}};
+  for (const Segment& segment : segments) {
+    Request& request = requests_[segment.request_id];
+    const int begin = request.num_computed_tokens;
+    extend(&request, static_cast<int>(segment.token_ids.size()));
+    for (const int32_t offset : segment.logits_offsets) {
+      logits_rows_.push_back(query_start_loc_.back() + offset);
+    }
+    for (int i = 0; i < static_cast<int>(segment.token_ids.size()); ++i) {
+      rows_.push_back({segment.request_id, begin + i});
+      positions_.push_back(begin + i);
+      request_seeds_.push_back(static_cast<uint64_t>(segment.request_id));
+    }
+    token_ids_.insert(token_ids_.end(), segment.token_ids.begin(), segment.token_ids.end());
+    query_start_loc_.push_back(static_cast<int32_t>(rows_.size()));
+    append_table(request.global_blocks, 0, &global_table_);
+    append_table(request.sliding_blocks, request.first_sliding_block, &sliding_table_);
+  }
+}
+
+// Blocks behind the window go back at once, so that reuse is exercised too.
+void RankRunner::extend(Request* request, int num_tokens) {
+  const int block_size = limits_.block_size;
+  const int first_visible = std::max(0, request->num_computed_tokens - config_.sliding_window + 1);
+  while (request->first_sliding_block < first_visible / block_size &&
+         !request->sliding_blocks.empty()) {
+    free_sliding_.push_back(request->sliding_blocks.front());
+    request->sliding_blocks.erase(request->sliding_blocks.begin());
+    ++request->first_sliding_block;
+  }
+  request->num_computed_tokens += num_tokens;
+  const int num_blocks = ceil_div(request->num_computed_tokens, block_size);
+  while (static_cast<int>(request->global_blocks.size()) < num_blocks) {
+    take_block(&free_global_, &request->global_blocks);
+  }
+  while (request->first_sliding_block + static_cast<int>(request->sliding_blocks.size()) <
+         num_blocks) {
+    take_block(&free_sliding_, &request->sliding_blocks);
+  }
+}
+
+void RankRunner::append_table(const std::vector<int32_t>& blocks, int first_block, Table* table) {
+  table->block_ids.insert(table->block_ids.end(), blocks.begin(), blocks.end());
+  table->offsets.push_back(static_cast<int32_t>(table->block_ids.size()));
+  table->first_block.push_back(first_block);
+}
+
+const float* RankRunner::logits(int i) {
+  const int num_selected = static_cast<int>(logits_rows_.size());
+  if (i < slice_begin_ || i >= slice_end_) {
+    slice_begin_ = i;
+    slice_end_ = std::min(i + limits_.max_logits_rows, num_selected);
+    slice_ = decoder_.logits(slice_begin_, slice_end_);
+  }
+  return slice_.f32() + (i - slice_begin_) * slice_.shape[1];
+}
+
+void RankRunner::drop(int request_id) {
+  const auto it = requests_.find(request_id);
+  if (it == requests_.end()) return;
+  Request& request = it->second;
+  free_global_.insert(free_global_.end(), request.global_blocks.begin(),
+                      request.global_blocks.end());
+  free_sliding_.insert(free_sliding_.end(), request.sliding_blocks.begin(),
+                       request.sliding_blocks.end());
+  requests_.erase(it);
+}
+
+void RankRunner::drop_all() {
+  while (!requests_.empty()) drop(requests_.begin()->first);
+}
+
+}  // namespace beryl::bench

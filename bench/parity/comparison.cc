@@ -1,0 +1,164 @@
+#include "bench/parity/comparison.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace beryl::bench {
+
+namespace {
+
+double log_sum_exp(std::span<const float> logits) {
+  const float peak = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - peak);
+  return peak + std::log(sum);
+}
+
+// NaN must never pass as small.
+void raise(double* maximum, double value) {
+  if (!(value <= *maximum)) {
+    *maximum = std::isnan(value) ? std::numeric_limits<double>::infinity() : value;
+  }
+}
+
+}  // namespace
+
+void Comparison::add_difference(float expected, float found) {
+  raise(&max_logit_difference_, std::abs(static_cast<double>(expected) - found));
+}
+
+void Comparison::add_logits(size_t row, std::span<const float> logits) {
+  ++num_rows_;
+  if (reference_.logits.empty()) {
+    add_sampled_row(row, logits);
+  } else {
+    add_full_row(row, logits);
+  }
+}
+
+void Comparison::add_full_row(size_t row, std::span<const float> logits) {
+  const std::span<const float> expected =
+      std::span(reference_.logits).subspan(row * logits.size(), logits.size());
+  const double log_p = log_sum_exp(expected);
+  const double log_q = log_sum_exp(logits);
+  for (size_t i = 0; i < logits.size(); ++i) {
+    add_difference(expected[i], logits[i]);
+    const double p = expected[i] - log_p;
+    kl_sum_ += std::exp(p) * (p - (logits[i] - log_q));
+  }
+}
+
+// KL over the largest logits exactly, the rest estimated from the sampled columns.
+void Comparison::add_sampled_row(size_t row, std::span<const float> logits) {
+  const auto num_top = static_cast<size_t>(reference_.num_top);
+  const auto num_sampled = static_cast<size_t>(reference_.num_sampled);
+  const auto top_logits = std::span(reference_.top_logits).subspan(row * num_top, num_top);
+  const auto top_ids = std::span(reference_.top_ids).subspan(row * num_top, num_top);
+  const auto sampled = std::span(reference_.sampled_logits).subspan(row * num_sampled, num_sampled);
+  const double log_p = reference_.logsumexp[row];
+  const double log_q = log_sum_exp(logits);
+  double kl = 0;
+  double rest_p = 1;
+  double rest_q = 1;
+  for (size_t i = 0; i < num_top; ++i) {
+    const float found = logits[static_cast<size_t>(top_ids[i])];
+    add_difference(top_logits[i], found);
+    const double p = std::exp(top_logits[i] - log_p);
+    const double q = std::exp(found - log_q);
+    kl += p * (top_logits[i] - log_p - (found - log_q));
+    rest_p -= p;
+    rest_q -= q;
+  }
+  kl += rest_p - rest_q;
+  const size_t stride = logits.size() / num_sampled;
+  double sampled_kl = 0;
+  for (size_t i = 0; i < num_sampled; ++i) {
+    const float found = logits[i * stride];
+    add_difference(sampled[i], found);
+    const auto id = static_cast<int32_t>(i * stride);
+    if (std::find(top_ids.begin(), top_ids.end(), id) != top_ids.end()) continue;
+    const double p = std::exp(sampled[i] - log_p);
+    const double q = std::exp(found - log_q);
+    sampled_kl += p * (sampled[i] - log_p - (found - log_q)) - p + q;
+  }
+  kl_sum_ += kl + static_cast<double>(stride) * sampled_kl;
+}
+
+void Comparison::add_routing(int layer, size_t row, std::span<const int32_t> topk_idx,
+                             std::span<const float> topk_weights) {
+  ++num_routed_;
+  const size_t top_k = topk_idx.size();
+  const size_t begin = (static_cast<size_t>(layer) * reference_.positions.size() + row) * top_k;
+  const auto expected_idx = std::span(reference_.topk_idx).subspan(begin, top_k);
+  bool flipped = false;
+  for (size_t i = 0; i < top_k; ++i) {
+    const auto it = std::find(expected_idx.begin(), expected_idx.end(), topk_idx[i]);
+    if (it == expected_idx.end()) {
+      flipped = true;
+      continue;
+    }
+    const float expected =
+        reference_.topk_weights[begin + static_cast<size_t>(it - expected_idx.begin())];
+    raise(&max_weight_difference_, std::abs(static_cast<double>(expected) - topk_weights[i]));
+  }
+  if (flipped) ++routing_flips_;
+}
+
+void Comparison::add_hidden(int stage, size_t hidden_row, std::span<const float> hidden) {
+  ++num_hidden_;
+  const size_t begin =
+      (static_cast<size_t>(stage) * reference_.hidden_positions.size() + hidden_row) *
+      hidden.size();
+  double difference = 0;
+  double norm = 0;
+  for (size_t i = 0; i < hidden.size(); ++i) {
+    const double expected = reference_.hidden[begin + i];
+    difference += (expected - hidden[i]) * (expected - hidden[i]);
+    norm += expected * expected;
+  }
+  raise(&hidden_errors_[static_cast<size_t>(stage)], std::sqrt(difference / std::max(norm, 1e-30)));
+}
+
+void Comparison::add_greedy(size_t i, std::span<const float> logits, float min_margin) {
+  const auto choice = static_cast<int32_t>(
+      std::distance(logits.begin(), std::max_element(logits.begin(), logits.end())));
+  if (choice == reference_.greedy[i]) {
+    ++greedy_equal_;
+  } else if (reference_.greedy_margin[i] > min_margin) {
+    ++greedy_wrong_;
+  } else {
+    ++greedy_near_ties_;
+  }
+}
+
+// Rows that were never compared count as a failure: an empty run must not look like a good one.
+bool Comparison::passed(const ParityLimits& limits) const {
+  const auto num_layers = static_cast<size_t>(config_.num_hidden_layers);
+  return num_rows_ == reference_.positions.size() &&
+         num_routed_ == reference_.positions.size() * num_layers &&
+         num_hidden_ == reference_.hidden_positions.size() * (num_layers + 1) &&
+         static_cast<size_t>(greedy_equal_ + greedy_near_ties_) == reference_.greedy.size() &&
+         greedy_wrong_ == 0 && max_logit_difference_ <= limits.max_logit_difference &&
+         max_weight_difference_ <= limits.max_weight_difference &&
+         routing_flips_ <= limits.max_routing_flips;
+}
+
+std::string Comparison::line(const ParityLimits& limits) const {
+  const double mean_kl = num_rows_ == 0 ? 0 : kl_sum_ / static_cast<double>(num_rows_);
+  const auto worst = std::max_element(hidden_errors_.begin(), hidden_errors_.end());
+  return fmt::format(
+      "{}: {}, max logit difference {:.2e}, mean KL {:.2e}, routing flips {} of {}, routing weight "
+      "difference {:.1e}, hidden error {:.1e} (stage {}), greedy {}/{}",
+      reference_.name, passed(limits) ? "ok" : "FAILED", max_logit_difference_, mean_kl,
+      routing_flips_, num_routed_, max_weight_difference_, *worst, worst - hidden_errors_.begin(),
+      greedy_equal_, reference_.greedy.size());
+}
+
+std::string Comparison::stages() const {
+  return fmt::format("  hidden error by stage: {:.1e}", fmt::join(hidden_errors_, " "));
+}
+
+}  // namespace beryl::bench

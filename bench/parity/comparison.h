@@ -1,0 +1,63 @@
+// Comparison: how far one case of ours is from the reference, gathered row by row.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bench/parity/reference.h"
+
+namespace beryl::bench {
+
+struct ParityLimits {
+  double max_logit_difference = 1e-3;
+  double max_weight_difference = 1e-3;  // of routing weights
+  int max_routing_flips = 0;
+  float min_margin = 1e-3f;  // below it a greedy choice may differ
+};
+
+class Comparison {
+ public:
+  Comparison(const ReferenceCase& reference, const model::ModelConfig& config)
+      : reference_(reference),
+        config_(config),
+        hidden_errors_(static_cast<size_t>(config.num_hidden_layers) + 1) {}
+
+  // `row` counts the recorded positions; logits [vocab_size].
+  void add_logits(size_t row, std::span<const float> logits);
+  // topk of one layer and row, in any order.
+  void add_routing(int layer, size_t row, std::span<const int32_t> topk_idx,
+                   std::span<const float> topk_weights);
+  // `hidden_row` counts the positions with hidden states. stage: 0 embedding ... layers.
+  void add_hidden(int stage, size_t hidden_row, std::span<const float> hidden);
+  // Greedy choice number i, from the logits after i forced tokens.
+  void add_greedy(size_t i, std::span<const float> logits, float min_margin);
+
+  bool passed(const ParityLimits& limits) const;
+  // "short: ok, max logit difference 2.1e-06, ..." - one line.
+  std::string line(const ParityLimits& limits) const;
+  // "  hidden error by stage: 0 1.2e-7 ..."
+  std::string stages() const;
+
+ private:
+  void add_full_row(size_t row, std::span<const float> logits);
+  void add_sampled_row(size_t row, std::span<const float> logits);
+  void add_difference(float expected, float found);
+
+  const ReferenceCase& reference_;
+  const model::ModelConfig& config_;
+  size_t num_rows_ = 0;
+  size_t num_routed_ = 0;
+  size_t num_hidden_ = 0;
+  double max_logit_difference_ = 0;
+  double max_weight_difference_ = 0;
+  double kl_sum_ = 0;
+  int routing_flips_ = 0;
+  std::vector<double> hidden_errors_;  // [layers + 1] largest ||difference|| / ||reference||
+  int greedy_equal_ = 0;
+  int greedy_wrong_ = 0;
+  int greedy_near_ties_ = 0;  // different, but within the margin
+};
+
+}  // namespace beryl::bench

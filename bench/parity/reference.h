@@ -1,0 +1,49 @@
+// Reference: recorded results of another implementation, from a folder with cases.json and
+// expected.safetensors. Two formats exist: one with all logits of every position (`cases` is a
+// list), one with the largest logits and a sample of chosen positions (`cases` is an object).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "worker/model/model_config.h"
+#include "worker/weights/model_weights.h"
+
+namespace beryl::bench {
+
+struct ReferenceCase {
+  std::string name;
+  bool has_media = false;  // then only the name is read
+  std::vector<int32_t> input_ids;
+  std::vector<int32_t> positions;         // recorded positions, ascending
+  std::vector<int32_t> hidden_positions;  // those with hidden states
+  std::vector<int32_t> greedy;            // continuation; may be empty
+  std::vector<float> greedy_margin;
+
+  // Rows below are those of `positions` (P), in order.
+  std::vector<float> logits;  // [P, vocab_size]; empty in the second format, then:
+  int num_top = 0;
+  std::vector<float> top_logits;  // [P, num_top] the largest
+  std::vector<int32_t> top_ids;   // [P, num_top]
+  std::vector<float> logsumexp;   // [P]
+  int num_sampled = 0;
+  std::vector<float> sampled_logits;  // [P, num_sampled] of ids 0, stride, 2 * stride ...
+
+  std::vector<float> hidden;        // [layers + 1, hidden_positions, H], the last after the norm
+  std::vector<int32_t> topk_idx;    // [layers, P, top_k]
+  std::vector<float> topk_weights;  // [layers, P, top_k]
+};
+
+struct Reference {
+  std::vector<ReferenceCase> cases;
+  weights::DummySource dummy;  // the weights, where the folder holds none
+};
+
+// Throws std::runtime_error with one line that names file and what is wrong. An empty selection
+// means all cases.
+Reference load_reference(const std::filesystem::path& directory, const model::ModelConfig& config,
+                         const std::vector<std::string>& selection);
+
+}  // namespace beryl::bench

@@ -1,0 +1,37 @@
+// How many blocks a request needs, and whether it fits: alone (add), or beside others (admission).
+#pragma once
+
+#include <cstdint>
+
+#include "coordinator/scheduler/rank_state.h"
+#include "coordinator/scheduler/request_state.h"
+#include "coordinator/scheduler/scheduler.h"
+#include "parallel/base/expected.h"
+
+namespace beryl::scheduler {
+
+// Prompt tokens a chunk carries at least, unless fewer are left.
+inline constexpr uint32_t kMinChunkTokens = 16;
+
+struct BlockNeed {
+  uint32_t global = 0;
+  uint32_t sliding = 0;
+};
+
+// kInvalidArgument (param "prompt" or "max_tokens") if it could not run with the group to itself.
+base::Status check_fits_alone(const GroupFacts& facts, uint32_t num_prompt_tokens,
+                              uint32_t max_tokens);
+
+// Blocks for all tokens known now and one more; of the sliding pool, for the window and a least
+// chunk. Never more than the pools have.
+BlockNeed need_to_run(const GroupFacts& facts, const RequestState& request);
+
+// What a request that is prefilling was promised and not yet given.
+void add_promise(const GroupFacts& facts, const RequestState& request, BlockNeed& promised);
+BlockNeed promised_blocks(const GroupFacts& facts, const RankState& rank);
+
+// Blocks a rank can promise to one more request.
+BlockNeed unpromised_blocks(const GroupFacts& facts, const RankState& rank,
+                            const BlockNeed& promised);
+
+}  // namespace beryl::scheduler

@@ -1,0 +1,33 @@
+#include "coordinator/scheduler/home_rank.h"
+
+#include <algorithm>
+#include <tuple>
+
+namespace beryl::scheduler {
+namespace {
+
+// A decoding request loads its rank for a long time, a queued prompt token once: this many prompt
+// tokens weigh as much as one running request.
+constexpr uint64_t kTokensPerRunning = 32;
+
+// Smaller is better. Ranks run in lockstep, so tokens to compute come first; blocks break ties.
+std::tuple<uint64_t, int64_t> load_of(const RankOffer& offer) {
+  return {offer.tokens_queued + kTokensPerRunning * offer.num_running,
+          -int64_t{std::min(offer.blocks.global, offer.blocks.sliding)}};
+}
+
+}  // namespace
+
+std::optional<uint32_t> choose_home_rank(const std::vector<RankOffer>& offers,
+                                         const BlockNeed& need) {
+  std::optional<uint32_t> best;
+  for (uint32_t rank = 0; rank < offers.size(); ++rank) {
+    const RankOffer& offer = offers[rank];
+    if (!offer.is_open || offer.prompt_rows == 0) continue;
+    if (offer.blocks.global < need.global || offer.blocks.sliding < need.sliding) continue;
+    if (!best || load_of(offer) < load_of(offers[*best])) best = rank;
+  }
+  return best;
+}
+
+}  // namespace beryl::scheduler

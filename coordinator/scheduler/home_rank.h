@@ -1,0 +1,26 @@
+// Which rank a request will live on: the least loaded of those that have room for it now.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "coordinator/scheduler/capacity.h"
+
+namespace beryl::scheduler {
+
+// A rank as seen by the request at the head of the queue, in the step that is being planned.
+struct RankOffer {
+  bool is_open = false;      // a free handle, and nobody on it stalls for blocks
+  uint32_t prompt_rows = 0;  // prompt tokens the step may still carry
+  BlockNeed promised;        // blocks that its prefilling requests will still need
+  BlockNeed blocks;          // that nobody was promised
+  uint64_t tokens_queued = 0;
+  uint32_t num_running = 0;
+};
+
+// Nothing if no rank has a handle, blocks for `need` and rows for a chunk.
+std::optional<uint32_t> choose_home_rank(const std::vector<RankOffer>& offers,
+                                         const BlockNeed& need);
+
+}  // namespace beryl::scheduler

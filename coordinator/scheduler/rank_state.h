@@ -1,0 +1,60 @@
+// One rank of a group: its pools, handles and running requests.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "coordinator/scheduler/block_pool.h"
+#include "coordinator/scheduler/request_state.h"
+#include "coordinator/scheduler/retirement.h"
+#include "coordinator/scheduler/scheduler.h"
+#include "coordinator/scheduler/step_plan.h"
+
+namespace beryl::scheduler {
+
+class RankState {
+ public:
+  RankState(uint32_t rank, const GroupFacts& facts);
+
+  // Gives the request a handle and a fresh Placement. A handle is free.
+  void place(RequestState& request);
+  // Takes everything back: blocks retire, the handle is released by the next plan.
+  void unplace(RequestState& request, Retirement& retirement);
+  // Appends blocks for positions below `end` to both tables and to `row`. They must be free.
+  void extend(Placement& placement, uint32_t end, PlannedRow& row);
+  // A row up to num_planned was planned: blocks before the next row's window retire.
+  void drop_behind_window(Placement& placement, Retirement& retirement);
+
+  // Rows from `start` that blocks given, and `num_more` new ones of each pool, can hold.
+  uint32_t rows_within(const Placement& placement, uint32_t num_more) const;
+  uint32_t num_free_blocks() const;
+  // Also those that come back without anyone's doing.
+  uint32_t num_coming_blocks() const;
+
+  bool has_handle() const { return !free_handles_.empty(); }
+  std::vector<uint32_t> take_releases();
+  // In order of service, oldest first.
+  const std::vector<RequestState*>& running() const { return running_; }
+  void count_planned_prefill(uint32_t num_tokens) { prefill_tokens_left_ -= num_tokens; }
+  // Tokens of running requests that no row has carried yet.
+  uint64_t prefill_tokens_left() const { return prefill_tokens_left_; }
+
+  BlockPool& global_pool() { return global_pool_; }
+  BlockPool& sliding_pool() { return sliding_pool_; }
+  const BlockPool& global_pool() const { return global_pool_; }
+  const BlockPool& sliding_pool() const { return sliding_pool_; }
+
+ private:
+  uint32_t rank_;
+  uint32_t block_size_;
+  uint32_t sliding_window_;
+  BlockPool global_pool_;
+  BlockPool sliding_pool_;
+  std::vector<uint32_t> free_handles_;
+  // A handle returns to free_handles_ at once: the plan that gives it away again releases it first.
+  std::vector<uint32_t> releases_;
+  std::vector<RequestState*> running_;
+  uint64_t prefill_tokens_left_ = 0;
+};
+
+}  // namespace beryl::scheduler

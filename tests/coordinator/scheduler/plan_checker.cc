@@ -1,0 +1,242 @@
+#include "tests/coordinator/scheduler/plan_checker.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "tests/coordinator/scheduler/scenario.h"
+
+namespace beryl::scheduler::sim {
+namespace {
+
+constexpr uint32_t kBuckets[] = {1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256};
+
+// Block numbers below this are out of every later row's window.
+uint32_t first_live_block(uint32_t start, const GroupFacts& facts) {
+  const int64_t position = int64_t{start} - (int64_t{facts.sliding_window} - 1);
+  return static_cast<uint32_t>(std::max<int64_t>(0, position) / facts.block_size);
+}
+
+}  // namespace
+
+std::string BlockLedger::take(uint32_t block, RequestId owner, uint64_t completed_step) {
+  if (block >= blocks_.size()) return fmt::format("block {} of {}", block, blocks_.size());
+  Block& entry = blocks_[block];
+  if (entry.owner) {
+    return fmt::format("block {} of request {} is given to {}", block, *entry.owner, owner);
+  }
+  if (entry.last_step > completed_step) {
+    return fmt::format("block {} is reused after step {}, but its last plan is step {}", block,
+                       completed_step, entry.last_step);
+  }
+  entry.owner = owner;
+  ++num_held_;
+  return {};
+}
+
+void BlockLedger::drop(uint32_t block, uint64_t last_step) {
+  blocks_[block].owner.reset();
+  blocks_[block].last_step = last_step;
+  --num_held_;
+}
+
+ModelGroup::ModelGroup(uint64_t epoch, const GroupFacts& facts, uint32_t max_steps_in_flight)
+    : epoch_(epoch),
+      facts_(facts),
+      max_steps_in_flight_(max_steps_in_flight),
+      ranks_(facts.num_ranks, Rank(facts)) {}
+
+uint64_t ModelGroup::completed_step() const {
+  uint64_t step = last_step_;
+  for (const Rank& rank : ranks_) step = std::min(step, rank.num_executed);
+  return step;
+}
+
+std::string ModelGroup::accept(const StepPlan& plan) {
+  if (plan.epoch != epoch_) return fmt::format("epoch {} in epoch {}", plan.epoch, epoch_);
+  if (plan.step != last_step_ + 1) return fmt::format("step {} after {}", plan.step, last_step_);
+  if (plan.ranks.size() != ranks_.size()) return fmt::format("{} ranks", plan.ranks.size());
+  if (plan.step - completed_step() > max_steps_in_flight_) {
+    return fmt::format("step {} while {} is completed", plan.step, completed_step());
+  }
+  last_step_ = plan.step;
+  // A preempted request may leave one rank and come to another in the same step.
+  for (uint32_t rank = 0; rank < ranks_.size(); ++rank) {
+    for (uint32_t handle : plan.ranks[rank].releases) {
+      std::string error = accept_release(ranks_[rank], handle);
+      if (!error.empty()) return fmt::format("step {} rank {}: {}", plan.step, rank, error);
+    }
+  }
+  for (uint32_t rank = 0; rank < ranks_.size(); ++rank) {
+    std::string error = accept_rank(plan, rank);
+    if (!error.empty()) return fmt::format("step {} rank {}: {}", plan.step, rank, error);
+    ranks_[rank].queue.push_back(plan.ranks[rank]);
+  }
+  return check_mode(plan);
+}
+
+std::string ModelGroup::accept_rank(const StepPlan& plan, uint32_t rank_idx) {
+  const RankPlan& part = plan.ranks[rank_idx];
+  Rank& rank = ranks_[rank_idx];
+  for (const PlannedAdmission& admission : part.admissions) {
+    std::string error = accept_admission(rank, admission);
+    if (!error.empty()) return error;
+    if (!home_.emplace(admission.request, rank_idx).second) {
+      return fmt::format("request {} lives twice", admission.request);
+    }
+  }
+  uint32_t num_rows = 0;
+  for (const PlannedRow& row : part.rows) {
+    std::string error = accept_row(rank, row, plan.step);
+    if (!error.empty()) return fmt::format("request {}: {}", row.request, error);
+    num_rows += row.count;
+  }
+  if (num_rows != part.num_rows) return fmt::format("{} rows, not {}", num_rows, part.num_rows);
+  if (num_rows > facts_.max_num_batched_tokens) return fmt::format("{} rows", num_rows);
+  return {};
+}
+
+std::string ModelGroup::accept_release(Rank& rank, uint32_t handle) {
+  if (handle >= rank.planned.size() || !rank.planned[handle]) {
+    return fmt::format("handle {} is released but not held", handle);
+  }
+  Sequence& sequence = *rank.planned[handle];
+  for (uint32_t block : sequence.global_blocks) rank.global.drop(block, sequence.last_step);
+  for (uint32_t block : sequence.sliding_blocks) rank.sliding.drop(block, sequence.last_step);
+  home_.erase(sequence.admission.request);
+  rank.planned[handle].reset();
+  return {};
+}
+
+std::string ModelGroup::accept_admission(Rank& rank, const PlannedAdmission& admission) {
+  if (admission.handle >= rank.planned.size()) return fmt::format("handle {}", admission.handle);
+  if (rank.planned[admission.handle]) return fmt::format("handle {} is held", admission.handle);
+  if (admission.num_prompt_tokens == 0 ||
+      admission.num_prompt_tokens > admission.token_ids.size()) {
+    return fmt::format("{} prompt tokens", admission.num_prompt_tokens);
+  }
+  Sequence sequence;
+  sequence.admission = admission;
+  sequence.num_tokens_planned = static_cast<uint32_t>(admission.token_ids.size());
+  rank.planned[admission.handle] = std::move(sequence);
+  return {};
+}
+
+std::string ModelGroup::accept_row(Rank& rank, const PlannedRow& row, uint64_t step) {
+  if (row.handle >= rank.planned.size() || !rank.planned[row.handle]) {
+    return fmt::format("handle {} is not held", row.handle);
+  }
+  Sequence& sequence = *rank.planned[row.handle];
+  if (sequence.admission.request != row.request) return "the handle is another request's";
+  if (sequence.last_step == step) return "it has two rows in one step";
+  if (row.count == 0) return "a row without positions";
+  if (row.start != sequence.planned_end) {
+    return fmt::format("position {} after {}", row.start, sequence.planned_end);
+  }
+  const uint32_t end = row.start + row.count;
+  if (end > sequence.num_tokens_planned) {
+    return fmt::format("positions up to {} of {} tokens", end, sequence.num_tokens_planned);
+  }
+  if (row.sample != (end == sequence.num_tokens_planned)) return "it samples at the wrong place";
+  if (end >= facts_.max_model_len) return fmt::format("position {}", end);
+  sequence.planned_end = end;
+  sequence.num_tokens_planned += row.sample ? 1 : 0;
+  sequence.last_step = step;
+  std::string error = append_blocks(rank, sequence, row);
+  slide(rank, sequence, end);
+  return error;
+}
+
+std::string ModelGroup::append_blocks(Rank& rank, Sequence& sequence, const PlannedRow& row) {
+  const uint64_t completed = completed_step();
+  for (uint32_t block : row.new_global_blocks) {
+    std::string error = rank.global.take(block, row.request, completed);
+    if (!error.empty()) return "global " + error;
+    sequence.global_blocks.push_back(block);
+  }
+  for (uint32_t block : row.new_sliding_blocks) {
+    std::string error = rank.sliding.take(block, row.request, completed);
+    if (!error.empty()) return "sliding " + error;
+    sequence.sliding_blocks.push_back(block);
+  }
+  const size_t needed = (sequence.planned_end + facts_.block_size - 1) / facts_.block_size;
+  if (sequence.global_blocks.size() != needed ||
+      sequence.first_sliding + sequence.sliding_blocks.size() != needed) {
+    return fmt::format("{} global and {} + {} sliding blocks for {} positions",
+                       sequence.global_blocks.size(), sequence.first_sliding,
+                       sequence.sliding_blocks.size(), sequence.planned_end);
+  }
+  return {};
+}
+
+void ModelGroup::slide(Rank& rank, Sequence& sequence, uint32_t next_start) {
+  const uint32_t first = first_live_block(next_start, facts_);
+  while (sequence.first_sliding < first && !sequence.sliding_blocks.empty()) {
+    rank.sliding.drop(sequence.sliding_blocks.front(), sequence.last_step);
+    sequence.sliding_blocks.pop_front();
+    ++sequence.first_sliding;
+  }
+}
+
+std::string ModelGroup::check_mode(const StepPlan& plan) const {
+  uint32_t max_rows = 0;
+  bool is_padded = true;
+  for (const RankPlan& rank : plan.ranks) {
+    max_rows = std::max(max_rows, rank.num_rows);
+    for (const PlannedRow& row : rank.rows) is_padded &= row.count == 1 && row.sample;
+  }
+  if (max_rows == 0) return fmt::format("step {} has no rows", plan.step);
+  if (is_padded != (plan.mode == StepMode::kPadded)) return "wrong step mode";
+  if (!is_padded) return plan.bucket == 0 ? "" : "a bucket in exact mode";
+  const auto* bucket = std::lower_bound(std::begin(kBuckets), std::end(kBuckets), max_rows);
+  const uint32_t expected = std::min(*bucket, facts_.max_num_batched_tokens);
+  return plan.bucket == expected ? "" : fmt::format("bucket {} for {}", plan.bucket, max_rows);
+}
+
+RankResult ModelGroup::execute(uint32_t rank_idx) {
+  Rank& rank = ranks_[rank_idx];
+  RankPlan plan = std::move(rank.queue.front());
+  rank.queue.pop_front();
+  RankResult result;
+  result.epoch = epoch_;
+  result.step = ++rank.num_executed;
+  result.rank = rank_idx;
+  for (uint32_t handle : plan.releases) rank.executed[handle].reset();
+  for (PlannedAdmission& admission : plan.admissions) {
+    const uint32_t handle = admission.handle;
+    rank.executed[handle] = std::move(admission);
+  }
+  for (const PlannedRow& row : plan.rows) {
+    RowOutput output = run_row(rank, row);
+    if (row.sample || !output.prompt_logprobs.empty()) result.outputs.push_back(std::move(output));
+  }
+  return result;
+}
+
+RowOutput ModelGroup::run_row(Rank& rank, const PlannedRow& row) {
+  PlannedAdmission& sequence = *rank.executed[row.handle];
+  const uint32_t end = row.start + row.count;
+  const auto num_tokens = static_cast<uint32_t>(sequence.token_ids.size());
+  RowOutput output;
+  output.handle = row.handle;
+  if (end > num_tokens || (row.sample && end != num_tokens)) {
+    error_ = fmt::format("request {}: rows up to {} of {} tokens", row.request, end, num_tokens);
+    return output;
+  }
+  if (sequence.sampling.num_prompt_logprobs >= 0) {
+    for (uint32_t idx = row.start + 1; idx <= end && idx < sequence.num_prompt_tokens; ++idx) {
+      output.prompt_logprobs.push_back({sequence.token_ids[idx], -static_cast<float>(idx), {}});
+    }
+  }
+  if (row.sample) {
+    const int32_t token =
+        model_token(sequence.sampling, end, sequence.token_ids.back(),
+                    num_tokens - sequence.num_prompt_tokens, sequence.stop_token_ids);
+    sequence.token_ids.push_back(token);
+    output.tokens.push_back({token, 0, {}});
+  }
+  return output;
+}
+
+}  // namespace beryl::scheduler::sim

@@ -1,0 +1,91 @@
+// A group of model workers that trusts nothing: every plan is compared with the rules of
+// step_plan.h when it is made, executed when a rank gets to it, and tokens come from model_token().
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "coordinator/scheduler/scheduler.h"
+#include "coordinator/scheduler/step_plan.h"
+
+namespace beryl::scheduler::sim {
+
+// Who holds a block, and since when it may change hands.
+class BlockLedger {
+ public:
+  explicit BlockLedger(uint32_t num_blocks) : blocks_(num_blocks) {}
+
+  // An empty string, or what is wrong with giving the block away now.
+  std::string take(uint32_t block, RequestId owner, uint64_t completed_step);
+  void drop(uint32_t block, uint64_t last_step);
+  uint32_t num_held() const { return num_held_; }
+
+ private:
+  struct Block {
+    std::optional<RequestId> owner;
+    uint64_t last_step = 0;  // of the last plan that named it
+  };
+  std::vector<Block> blocks_;
+  uint32_t num_held_ = 0;
+};
+
+class ModelGroup {
+ public:
+  ModelGroup(uint64_t epoch, const GroupFacts& facts, uint32_t max_steps_in_flight);
+
+  // What the scheduler planned; an empty string if it is sound.
+  std::string accept(const StepPlan& plan);
+  // The rank executes its oldest accepted plan. Rows of unknown tokens are an error.
+  RankResult execute(uint32_t rank);
+  // Steps that every rank has executed.
+  uint64_t completed_step() const;
+  const std::string& error() const { return error_; }
+
+ private:
+  // One admitted request. Planning runs ahead of execution, so each has its own part.
+  struct Sequence {
+    PlannedAdmission admission;
+    uint32_t planned_end = 0;
+    uint32_t num_tokens_planned = 0;  // known, or sampled by a planned row
+    uint64_t last_step = 0;
+    std::vector<uint32_t> global_blocks;
+    std::deque<uint32_t> sliding_blocks;
+    uint32_t first_sliding = 0;  // block number
+  };
+  struct Rank {
+    Rank(const GroupFacts& facts)
+        : global(facts.num_global_blocks),
+          sliding(facts.num_sliding_blocks),
+          planned(facts.max_num_seqs),
+          executed(facts.max_num_seqs) {}
+    BlockLedger global;
+    BlockLedger sliding;
+    std::vector<std::optional<Sequence>> planned;           // [max_num_seqs]
+    std::vector<std::optional<PlannedAdmission>> executed;  // token_ids grow as it samples
+    std::deque<RankPlan> queue;
+    uint64_t num_executed = 0;
+  };
+
+  std::string accept_rank(const StepPlan& plan, uint32_t rank);
+  std::string accept_release(Rank& rank, uint32_t handle);
+  std::string accept_admission(Rank& rank, const PlannedAdmission& admission);
+  std::string accept_row(Rank& rank, const PlannedRow& row, uint64_t step);
+  std::string append_blocks(Rank& rank, Sequence& sequence, const PlannedRow& row);
+  void slide(Rank& rank, Sequence& sequence, uint32_t next_start);
+  std::string check_mode(const StepPlan& plan) const;
+  RowOutput run_row(Rank& rank, const PlannedRow& row);
+
+  uint64_t epoch_;
+  GroupFacts facts_;
+  uint32_t max_steps_in_flight_;
+  std::vector<Rank> ranks_;
+  uint64_t last_step_ = 0;
+  std::unordered_map<RequestId, uint32_t> home_;  // of admitted requests
+  std::string error_;
+};
+
+}  // namespace beryl::scheduler::sim

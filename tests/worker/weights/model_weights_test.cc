@@ -1,0 +1,115 @@
+#include "worker/weights/model_weights.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "worker/weights/parallel_for.h"
+#include "worker/weights/tensor_list.h"
+
+namespace beryl::weights {
+namespace {
+
+const std::string kTiny = BERYL_SOURCE_DIR "/tests/data/tiny";
+
+model::ModelConfig tiny_config() {
+  return model::load_model_config(kTiny + "/config.json");
+}
+
+std::vector<int32_t> range(int begin, int end) {
+  std::vector<int32_t> ids;
+  for (int id = begin; id < end; ++id) ids.push_back(id);
+  return ids;
+}
+
+std::vector<uint16_t> values(const kernels::TensorView& view, int64_t first_row, int64_t num_rows) {
+  const int64_t row = view.num_elements() / view.shape[0];
+  const uint16_t* begin = view.bf16() + first_row * row;
+  return {begin, begin + num_rows * row};
+}
+
+ModelWeights load_tiny(const std::vector<int32_t>& experts, int num_threads = 2) {
+  return ModelWeights::from_checkpoint(tiny_config(), Checkpoint::open(kTiny),
+                                       {.local_experts = experts, .num_threads = num_threads});
+}
+
+TEST(ModelWeightsTest, ListsEveryTensorOfTheCheckpoint) {
+  EXPECT_EQ(tensor_list(tiny_config()).size(), Checkpoint::open(kTiny).tensors().size());
+}
+
+TEST(ModelWeightsTest, ConsecutiveExpertsAreViewedInPlace) {
+  const ModelWeights all = load_tiny(range(0, 16));
+  const ModelWeights half = load_tiny(range(8, 16));
+  const auto& experts = half.layers()[3].experts.gate_up_proj;
+  EXPECT_EQ(experts.shape[0], 8);
+  EXPECT_EQ(values(experts, 0, 8), values(all.layers()[3].experts.gate_up_proj, 8, 8));
+  EXPECT_LT(half.num_bytes(), all.num_bytes());
+  EXPECT_EQ(values(half.embed_tokens(), 0, 1024), values(all.embed_tokens(), 0, 1024));
+}
+
+TEST(ModelWeightsTest, OtherPlacementsAreCopiedIntoSlotOrder) {
+  const ModelWeights all = load_tiny(range(0, 16));
+  const ModelWeights some = load_tiny({5, 2, 15});
+  for (int slot = 0; slot < 3; ++slot) {
+    const int expert = std::vector{5, 2, 15}[static_cast<size_t>(slot)];
+    EXPECT_EQ(values(some.layers()[11].experts.down_proj, slot, 1),
+              values(all.layers()[11].experts.down_proj, expert, 1));
+  }
+}
+
+TEST(ModelWeightsTest, ARankMayHoldNoExperts) {
+  const ModelWeights none = load_tiny({});
+  EXPECT_EQ(none.layers()[0].experts.gate_up_proj.shape[0], 0);
+  EXPECT_EQ(none.layers().size(), 12u);
+}
+
+TEST(ModelWeightsTest, GlobalLayersHaveNoValueProjection) {
+  const ModelWeights weights = load_tiny(range(0, 16));
+  EXPECT_FALSE(weights.layers()[0].attention.v_proj.empty());
+  EXPECT_TRUE(weights.layers()[5].attention.v_proj.empty());
+  EXPECT_GT(weights.layers()[5].merge.layer_scalar, 0.0f);
+}
+
+TEST(ModelWeightsTest, DummyExpertsAreSlicesOfTheWholeTensor) {
+  const model::ModelConfig config = tiny_config();
+  const std::vector<int32_t> experts = {3, 4, 9};
+  const ModelWeights weights =
+      ModelWeights::from_seed(config, {.seed = 11}, {.local_experts = experts, .num_threads = 3});
+  const std::string name = layer_prefix(7) + "experts.down_proj";
+  std::vector<uint16_t> whole(16 * 128 * 48);
+  fill_dummy(dummy_key(11, name), dummy_rule(name, 48), 0, whole);
+  for (size_t slot = 0; slot < experts.size(); ++slot) {
+    const auto begin = whole.begin() + experts[slot] * 128 * 48;
+    EXPECT_EQ(values(weights.layers()[7].experts.down_proj, static_cast<int64_t>(slot), 1),
+              std::vector<uint16_t>(begin, begin + 128 * 48));
+  }
+}
+
+TEST(ModelWeightsTest, ProgressEndsWithAllBytes) {
+  size_t done = 0;
+  size_t total = 0;
+  const std::vector<int32_t> experts = range(0, 16);
+  const ModelWeights weights =
+      ModelWeights::from_checkpoint(tiny_config(), Checkpoint::open(kTiny),
+                                    {.local_experts = experts,
+                                     .num_threads = 2,
+                                     .progress = [&](const base::ProgressState& state) {
+                                       done = state.done_bytes;
+                                       total = state.total_bytes;
+                                     }});
+  EXPECT_EQ(done, weights.num_bytes());
+  EXPECT_EQ(total, weights.num_bytes());
+}
+
+TEST(ParallelForTest, ThrowsTheFirstExceptionOn) {
+  EXPECT_THROW(parallel_for(4, 100,
+                            [](size_t i) {
+                              if (i == 13) throw std::runtime_error("13");
+                            }),
+               std::runtime_error);
+}
+
+}  // namespace
+}  // namespace beryl::weights

@@ -1,0 +1,191 @@
+#include "worker/service/rank_model.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <random>
+#include <stdexcept>
+#include <vector>
+
+#include "kernels/cpu/cpu_ops.h"
+#include "parallel/base/progress.h"
+#include "parallel/wire/limits.h"
+#include "parallel/wire/validate.h"
+#include "worker/service/cache_sizing.h"
+#include "worker/service/fingerprint.h"
+
+namespace beryl::service {
+namespace {
+
+// What each rank would do on its own; travels as bytes between ranks of one binary.
+struct Proposal {
+  std::array<char, wire::kMaxNameBytes> launch_id{};
+  uint64_t fingerprint = 0;
+  int32_t num_global_blocks = 0;
+  int32_t num_sliding_blocks = 0;
+  uint32_t max_model_len = 0;
+  uint32_t failed = 0;  // this rank cannot start, for a reason it says itself
+};
+
+std::string random_launch_id() {
+  std::random_device random;
+  return fmt::format("{:08x}{:08x}", random(), random());
+}
+
+Proposal make_proposal(const WorkerOptions& options, const model::ModelConfig& config,
+                       int num_local_ranks) {
+  const uint64_t budget =
+      options.kv_cache_memory > 0 ? options.kv_cache_memory : default_cache_budget(num_local_ranks);
+  const auto plan = plan_cache(config, {.block_size = options.block_size,
+                                        .max_num_seqs = options.max_num_seqs,
+                                        .max_num_batched_tokens = options.max_num_batched_tokens,
+                                        .max_model_len = options.max_model_len,
+                                        .budget_bytes = budget});
+  if (!plan) throw std::runtime_error(plan.error().message);
+  Proposal proposal;
+  const std::string id = options.launch_id.empty() ? random_launch_id() : options.launch_id;
+  id.copy(proposal.launch_id.data(), proposal.launch_id.size() - 1);
+  proposal.fingerprint = model_fingerprint(options);
+  proposal.num_global_blocks = plan->size.num_global_blocks;
+  proposal.num_sliding_blocks = plan->size.num_sliding_blocks;
+  proposal.max_model_len = plan->max_model_len;
+  return proposal;
+}
+
+std::vector<Proposal> exchange(const Proposal& own, comm::Communicator& communicator) {
+  std::vector<Proposal> all(static_cast<size_t>(communicator.size()));
+  const auto status = communicator.all_gather(std::as_bytes(std::span(&own, 1)),
+                                              std::as_writable_bytes(std::span(all)));
+  if (!status)
+    throw std::runtime_error("the ranks cannot reach each other: " + status.error().message);
+  return all;
+}
+
+weights::ModelWeights load_weights(const WorkerOptions& options, const model::ModelConfig& config,
+                                   const weights::LoadOptions& load) {
+  if (options.load_format == "dummy") {
+    return weights::ModelWeights::from_seed(
+        config, {.seed = options.seed, .post_norm = options.dummy_post_norm}, load);
+  }
+  return weights::ModelWeights::from_checkpoint(config,
+                                                weights::Checkpoint::open(options.model_dir), load);
+}
+
+weights::LoadOptions load_options(const expert::Placement& placement, int rank, int num_threads) {
+  weights::LoadOptions load;
+  load.local_experts = placement.local_experts(rank);
+  load.num_threads = num_threads;
+  // One bar is enough: ranks load parts of about the same size at the same time.
+  if (rank == 0) load.progress = base::terminal_progress("weights", stderr);
+  return load;
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  if (::gethostname(name.data(), name.size() - 1) != 0) return "unknown";
+  return wire::clean_reason(name.data());
+}
+
+}  // namespace
+
+LaunchPlan agree_on_launch(const WorkerOptions& options, const model::ModelConfig& config,
+                           comm::Communicator& communicator, int num_local_ranks) {
+  Proposal own;
+  std::string failure;
+  try {
+    own = make_proposal(options, config, num_local_ranks);
+  } catch (const std::runtime_error& error) {
+    // Still takes part, so that the other ranks end at once and not by a deadline.
+    failure = error.what();
+    own.failed = 1;
+  }
+  const std::vector<Proposal> all = exchange(own, communicator);
+  if (!failure.empty()) throw std::runtime_error(failure);
+
+  LaunchPlan plan;
+  plan.launch_id = all.front().launch_id.data();
+  plan.fingerprint = own.fingerprint;
+  plan.cache = {.block_size = static_cast<int>(options.block_size),
+                .num_global_blocks = own.num_global_blocks,
+                .num_sliding_blocks = own.num_sliding_blocks};
+  plan.max_model_len = own.max_model_len;
+  for (size_t rank = 0; rank < all.size(); ++rank) {
+    const Proposal& other = all[rank];
+    if (other.failed != 0) throw std::runtime_error(fmt::format("rank {} cannot start", rank));
+    if (other.fingerprint != own.fingerprint) {
+      throw std::runtime_error(
+          fmt::format("rank {} holds another model than rank {}: all ranks need the same "
+                      "MODEL_DIR content, --load-format and --seed",
+                      rank, communicator.rank()));
+    }
+    plan.cache.num_global_blocks = std::min(plan.cache.num_global_blocks, other.num_global_blocks);
+    plan.cache.num_sliding_blocks =
+        std::min(plan.cache.num_sliding_blocks, other.num_sliding_blocks);
+    plan.max_model_len = std::min(plan.max_model_len, other.max_model_len);
+  }
+  return plan;
+}
+
+RankModel::RankModel(const WorkerOptions& options, const model::ModelConfig& config,
+                     const LaunchPlan& plan, comm::Communicator& communicator, int num_threads)
+    : ops_(kernels::cpu::make_cpu_ops({.num_threads = num_threads})),
+      placement_(expert::Placement::contiguous(config.num_experts, communicator.size())),
+      weights_(load_weights(options, config,
+                            load_options(placement_, communicator.rank(), num_threads))),
+      exchange_(communicator, *ops_, placement_,
+                {.hidden_size = config.hidden_size,
+                 .top_k = config.top_k_experts,
+                 .max_rows = static_cast<int>(options.max_num_batched_tokens)}),
+      cache_(config, plan.cache, *ops_),
+      decoder_({.config = config,
+                .weights = weights_,
+                .ops = *ops_,
+                .exchange = exchange_,
+                .cache = cache_},
+               {.max_rows = static_cast<int>(options.max_num_batched_tokens)}) {}
+
+std::string describe_device(int num_threads) {
+  const auto isa = kernels::cpu::resolve(kernels::cpu::Isa::kBest);
+  return fmt::format("cpu {}, {} thread{}", kernels::cpu::isa_name(isa), num_threads,
+                     num_threads == 1 ? "" : "s");
+}
+
+wire::Registration make_registration(const WorkerOptions& options, const model::ModelConfig& config,
+                                     const LaunchPlan& plan, const comm::Communicator& communicator,
+                                     const std::string& device) {
+  wire::Registration registration;
+  registration.set_launch_id(plan.launch_id);
+  registration.set_group(options.group);
+  registration.set_rank(static_cast<uint32_t>(communicator.rank()));
+  registration.set_num_ranks(static_cast<uint32_t>(communicator.size()));
+  registration.set_host(host_name());
+  registration.set_pid(::getpid());
+  registration.set_device(device);
+  registration.set_version(BERYL_VERSION);
+  wire::ModelFacts& model = *registration.mutable_model();
+  model.set_vocab_size(static_cast<uint32_t>(config.vocab_size));
+  model.set_max_model_len(plan.max_model_len);
+  model.set_sliding_window(static_cast<uint32_t>(config.sliding_window));
+  model.set_num_hidden_layers(static_cast<uint32_t>(config.num_hidden_layers));
+  model.set_num_experts(static_cast<uint32_t>(config.num_experts));
+  model.set_top_k_experts(static_cast<uint32_t>(config.top_k_experts));
+  for (const int32_t id :
+       {config.media.boi, config.media.eoi, config.media.image, config.media.video}) {
+    if (id >= 0 && id < config.vocab_size) {
+      model.add_forbidden_token_ids(static_cast<uint32_t>(id));
+    }
+  }
+  model.set_fingerprint(plan.fingerprint);
+  wire::CacheFacts& cache = *registration.mutable_cache();
+  cache.set_block_size(static_cast<uint32_t>(plan.cache.block_size));
+  cache.set_num_global_blocks(static_cast<uint32_t>(plan.cache.num_global_blocks));
+  cache.set_num_sliding_blocks(static_cast<uint32_t>(plan.cache.num_sliding_blocks));
+  cache.set_max_num_seqs(options.max_num_seqs);
+  cache.set_max_num_batched_tokens(options.max_num_batched_tokens);
+  return registration;
+}
+
+}  // namespace beryl::service

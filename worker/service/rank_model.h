@@ -1,0 +1,64 @@
+// RankModel: everything that one rank needs to execute steps, built in order of life: operations,
+// weights, expert exchange, cache, decoder.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "kernels/ops.h"
+#include "parallel/base/log.h"
+#include "parallel/comm/communicator.h"
+#include "parallel/expert/expert_exchange.h"
+#include "parallel/expert/placement.h"
+#include "parallel/wire/cluster.pb.h"
+#include "worker/cache/kv_cache.h"
+#include "worker/model/decoder.h"
+#include "worker/model/model_config.h"
+#include "worker/service/worker_options.h"
+#include "worker/weights/model_weights.h"
+
+namespace beryl::service {
+
+// What all ranks of a launch use; agreed before anything is loaded.
+struct LaunchPlan {
+  std::string launch_id;
+  cache::KvCacheSize cache;
+  uint32_t max_model_len = 0;
+  uint64_t fingerprint = 0;
+};
+
+// Collective. Sizes are the least of all ranks, the launch id is that of rank 0. Throws
+// std::runtime_error when the ranks hold different models or the cache is too small.
+LaunchPlan agree_on_launch(const WorkerOptions& options, const model::ModelConfig& config,
+                           comm::Communicator& communicator, int num_local_ranks);
+
+class RankModel {
+ public:
+  // All references must outlive it. Throws weights::LoadError.
+  RankModel(const WorkerOptions& options, const model::ModelConfig& config, const LaunchPlan& plan,
+            comm::Communicator& communicator, int num_threads);
+  RankModel(const RankModel&) = delete;
+  RankModel& operator=(const RankModel&) = delete;
+
+  model::Decoder& decoder() { return decoder_; }
+  kernels::Ops& ops() { return *ops_; }
+  size_t weight_bytes() const { return weights_.num_bytes(); }
+
+ private:
+  std::unique_ptr<kernels::Ops> ops_;
+  expert::Placement placement_;
+  weights::ModelWeights weights_;
+  expert::ExpertExchange exchange_;
+  cache::KvCache cache_;
+  model::Decoder decoder_;
+};
+
+// "cpu avx2, 2 threads"
+std::string describe_device(int num_threads);
+
+// What the coordinator learns; `num_ranks` and `rank` of the communicator.
+wire::Registration make_registration(const WorkerOptions& options, const model::ModelConfig& config,
+                                     const LaunchPlan& plan, const comm::Communicator& communicator,
+                                     const std::string& device);
+
+}  // namespace beryl::service

@@ -1,0 +1,119 @@
+#include "worker/service/rank_worker.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <thread>
+#include <utility>
+
+#include "parallel/base/progress.h"
+#include "parallel/wire/connection.h"
+#include "worker/engine/step_executor.h"
+#include "worker/service/cache_sizing.h"
+
+namespace beryl::service {
+namespace {
+
+constexpr int kExitStuck = 3;  // as for any epoch that was lost
+
+int threads_per_rank(const WorkerOptions& options, int num_local_ranks) {
+  if (options.threads > 0) return options.threads;
+  const auto cores = static_cast<int>(std::thread::hardware_concurrency());
+  return std::max(1, cores / std::max(1, num_local_ranks));
+}
+
+}  // namespace
+
+SessionEnd RankWorker::run() {
+  const auto config =
+      model::load_model_config(std::filesystem::path(context_.options.model_dir) / "config.json");
+  const LaunchPlan plan =
+      agree_on_launch(context_.options, config, context_.communicator, context_.num_local_ranks);
+  const int num_threads = threads_per_rank(context_.options, context_.num_local_ranks);
+  RankModel model(context_.options, config, plan, context_.communicator, num_threads);
+  log_start(config, plan, model.weight_bytes());
+
+  const wire::Registration registration = make_registration(
+      context_.options, config, plan, context_.communicator, describe_device(num_threads));
+  SessionEnd end;
+  const std::shared_ptr<Session> session = join(registration, end);
+  if (!session) return end;
+  serve(*session, model, registration);
+  session->leave();
+  return session->ended();
+}
+
+void RankWorker::log_start(const model::ModelConfig& config, const LaunchPlan& plan,
+                           size_t weight_bytes) {
+  context_.log.info("weights {}, {}, up to {} positions a request",
+                    base::format_bytes(static_cast<double>(weight_bytes)),
+                    describe(config, plan.cache), plan.max_model_len);
+}
+
+std::shared_ptr<Session> RankWorker::join(const wire::Registration& registration, SessionEnd& end) {
+  const auto endpoint = wire::parse_endpoint(context_.options.coordinator);
+  if (!endpoint) {
+    end.reason = endpoint.error().message;
+    return nullptr;
+  }
+  auto opened = Session::open({*endpoint, std::chrono::seconds(context_.options.connect_timeout_s)},
+                              context_.secret, registration, context_.log);
+  if (!opened) {
+    end.reason = opened.error().message;
+    return nullptr;
+  }
+  const std::shared_ptr<Session> session = *std::move(opened);
+  {
+    const std::lock_guard lock(mutex_);
+    session_ = session;
+    if (!stop_reason_.empty()) session->end({true, stop_reason_});
+  }
+  const auto welcome = session->wait_for_welcome();
+  if (!welcome) {
+    end = session->ended();
+    return nullptr;
+  }
+  context_.log.info("epoch {} of group {}: ready", welcome->epoch(), context_.options.group);
+  return session;
+}
+
+void RankWorker::serve(Session& session, RankModel& model, const wire::Registration& registration) {
+  wire::GroupLimits limits;
+  limits.epoch = session.epoch();
+  limits.num_ranks = registration.num_ranks();
+  limits.model = registration.model();
+  limits.cache = registration.cache();
+  engine::DecoderPass pass(model.decoder());
+  engine::StepExecutor executor(pass, model.ops(), limits, registration.rank());
+  // A lost coordinator also ends a collective that waits for ranks which know already.
+  session.start({.on_end = [this] { context_.communicator.abort(); },
+                 .on_stuck =
+                     [this] {
+                       context_.log.error("the last step does not end; leaving it");
+                       ::_exit(kExitStuck);
+                     }});
+
+  while (const auto plan = session.next_plan()) {
+    auto result = executor.execute(*plan);
+    if (result) {
+      if (!session.send_result(*result)) return;
+      continue;
+    }
+    wire::StepResult failure;
+    failure.set_epoch(plan->epoch());
+    failure.set_step(plan->step());
+    failure.set_error(wire::clean_reason(result.error().message));
+    (void)session.send_result(failure);
+    session.end({false, "step " + std::to_string(plan->step()) + ": " + result.error().message});
+  }
+}
+
+void RankWorker::stop(const std::string& reason) {
+  const std::lock_guard lock(mutex_);
+  stop_reason_ = reason;
+  if (session_) session_->end({true, reason});
+}
+
+}  // namespace beryl::service

@@ -1,0 +1,45 @@
+// The command line of beryl-worker. Names as in `vllm serve` where the meaning is the same.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "parallel/base/log.h"
+
+namespace beryl::service {
+
+struct WorkerOptions {
+  std::string model_dir;
+  std::string load_format = "auto";  // auto: files; dummy: weights from `seed`
+  uint64_t seed = 0;
+  double dummy_post_norm = 0.03;
+
+  std::string coordinator = "127.0.0.1:8101";
+  uint32_t group = 0;
+  std::string launch_id;  // empty: rank 0 makes one
+  std::string secret_file;
+  uint32_t connect_timeout_s = 60;
+
+  uint32_t max_model_len = 0;  // 0: what the model and the cache allow
+  uint32_t block_size = 16;
+  uint32_t max_num_seqs = 64;
+  uint32_t max_num_batched_tokens = 1024;
+  uint64_t kv_cache_memory = 0;  // bytes per rank; 0: from free memory
+  uint32_t collective_timeout_s = 30;
+
+  int threads = 0;           // per rank; 0: cores divided by ranks
+  int ranks_as_threads = 0;  // 0: one rank, or the ranks of mpirun
+  base::LogFormat log_format = base::LogFormat::kText;
+  base::LogLevel log_level = base::LogLevel::kInfo;
+};
+
+// What main does after parsing: run, or end with this exit code (help and errors were printed).
+struct ParsedWorkerOptions {
+  WorkerOptions options;
+  bool run = false;
+  int exit_code = 0;
+};
+
+ParsedWorkerOptions parse_worker_options(int argc, const char* const* argv);
+
+}  // namespace beryl::service

@@ -1,0 +1,29 @@
+// A whole file, mapped for reading.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+
+namespace beryl::weights {
+
+class MappedFile {
+ public:
+  // Throws LoadError.
+  explicit MappedFile(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&&) = delete;
+
+  std::span<const std::byte> bytes() const { return {data_, num_bytes_}; }
+
+ private:
+  const std::byte* data_ = nullptr;
+  size_t num_bytes_ = 0;
+};
+
+// Brings [data, data + num_bytes) of a mapping into memory. A file that has shrunk since it was
+// opened gives false here, not a signal later.
+bool populate(const std::byte* data, size_t num_bytes) noexcept;
+
+}  // namespace beryl::weights

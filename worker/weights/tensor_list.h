@@ -1,0 +1,30 @@
+// The tensors that a checkpoint of this architecture must hold: published names and shapes.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "worker/model/model_config.h"
+#include "worker/weights/checkpoint.h"
+
+namespace beryl::weights {
+
+struct TensorSpec {
+  std::string name;
+  std::vector<int64_t> shape;
+
+  int64_t num_elements() const;
+  size_t num_bytes() const { return static_cast<size_t>(num_elements()) * sizeof(uint16_t); }
+};
+
+// All of them in a fixed order: text, then vision where the config has one.
+std::vector<TensorSpec> tensor_list(const model::ModelConfig& config);
+
+std::string layer_prefix(int layer);  // "model.language_model.layers.N."
+
+// Every expected tensor is there with its shape in BF16, and no unknown tensor of the text model is
+// (a sign of another architecture). Throws LoadError.
+void check_checkpoint(const Checkpoint& checkpoint, const std::vector<TensorSpec>& expected);
+
+}  // namespace beryl::weights
