@@ -104,7 +104,7 @@ def check_fault(server, expected, fault):
     if needs_rebuild:
         lost, _ = server.wait_for_log(r"group 0 is lost|its job ended", 1, after=moment[0])
         ready, _ = server.wait_for_log(r"group 0 is ready", REBUILD_DEADLINE_S, after=moment[0])
-        after = [t for r in recordings for t in r.times if t > lost]
+        after = [t for r in recordings for t in r.times if t > ready]
         assert after, "no stream went on after the fault: it came too late"
         report = (f"detected {lost - moment[0]:.2f} s, rebuilt {ready - moment[0]:.2f} s, "
                   f"first token {min(after) - moment[0]:.2f} s")
