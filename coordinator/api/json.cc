@@ -58,7 +58,7 @@ class JsonParser {
     if (read && position_ != source_.size()) read = fail("there is text after the JSON value");
     if (read) return base::Status::ok();
     return base::invalid_argument(
-        path_,
+        whole_path(),
         fmt::format("The request body is not valid JSON: {} (byte {}).", problem_, failed_at_));
   }
 

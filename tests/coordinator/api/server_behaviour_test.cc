@@ -207,7 +207,7 @@ TEST_F(ServerBehaviourTest, SlowReadersAreCutAndOthersAreNot) {
   slow.send(http::post_request(
       "/v1/chat/completions",
       chat_body(R"("stream":true,"ignore_eos":true,"max_tokens":900000,"logprobs":true)")));
-  EXPECT_TRUE(eventually([this] { return engine_->num_open() == 1; }));
+  EXPECT_TRUE(eventually([this] { return engine_->num_submitted() == 1; }));
   for (int i = 0; i < 20; ++i) EXPECT_EQ(post("/v1/chat/completions", chat_body()).status, 200);
   EXPECT_TRUE(eventually([this] { return engine_->num_open() == 0; }));
   EXPECT_TRUE(eventually([this] { return metrics_.http().sse_slow_client_closes.value() == 1; }));
@@ -246,7 +246,7 @@ TEST_F(ServerBehaviourTest, ClientsThatHoldTooMuchGetAnErrorEvent) {
   http::RawClient client(port(), 2048);
   client.send(http::post_request(
       "/v1/chat/completions", chat_body(R"("stream":true,"ignore_eos":true,"max_tokens":900000)")));
-  ASSERT_TRUE(eventually([this] { return engine_->num_open() == 1; }));
+  ASSERT_TRUE(eventually([this] { return engine_->num_submitted() == 1; }));
   EXPECT_TRUE(eventually([this] { return engine_->num_open() == 0; }));
   const std::string body = client.read_response().body;
   EXPECT_THAT(body, HasSubstr("\"code\":\"slow_client\""));
