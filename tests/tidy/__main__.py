@@ -17,6 +17,7 @@ from tree import Tree  # noqa: E402
 
 RULES = {
     "includes": rules_code.check_includes,
+    "own_header": rules_code.check_own_header,
     "size": rules_code.check_sizes,
     "headers": rules_code.check_headers,
     "banned": rules_code.check_banned,

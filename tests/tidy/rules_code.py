@@ -49,6 +49,17 @@ def check_includes(tree):
                 yield from _check_include(tree, path, number, folder, match)
 
 
+def check_own_header(tree):
+    """A source includes its own header first: so every build compiles that header alone."""
+    for path in tree.under(*SOURCE_SUFFIXES):
+        header = os.path.splitext(path)[0] + ".h"
+        if not tree.has_file(header):
+            continue
+        first = next((m for m in map(_INCLUDE.match, tree.lines(path)) if m), None)
+        if first is None or first.group(2) != header:
+            yield Violation(path, 0, "own_header", f"the first include is not {header}")
+
+
 def _check_include(tree, path, number, folder, match):
     quote, target = match.groups()
     ours = any(target.startswith(f"{top.split('/')[0]}/") for top in MAY_INCLUDE)
