@@ -8,6 +8,7 @@
 #include "bench/decode_cpu_command.h"
 #include "bench/load_command.h"
 #include "bench/make_checkpoint_command.h"
+#include "bench/mock_group_command.h"
 #include "bench/parity_command.h"
 
 int main(int argc, char** argv) {
@@ -16,6 +17,7 @@ int main(int argc, char** argv) {
   beryl::bench::add_parity_command(app);
   beryl::bench::add_decode_cpu_command(app);
   beryl::bench::add_load_command(app);
+  beryl::bench::add_mock_group_command(app);
   beryl::bench::add_make_checkpoint_command(app);
   try {
     app.parse(argc, argv);

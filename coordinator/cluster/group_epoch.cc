@@ -65,7 +65,7 @@ void GroupEpoch::close(const std::string& reason, bool is_clean) {
   if (is_clean) {
     frame.mutable_goodbye()->set_reason(wire::clean_reason(reason));
   } else {
-    frame = wire::reject_frame("epoch over: " + reason);
+    frame = wire::reject_frame(reason);
   }
   for (const auto& link : links_) {
     link->send(frame);

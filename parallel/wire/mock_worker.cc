@@ -122,7 +122,7 @@ std::string MockWorker::serve(Connection& connection) {
     if (frame->has_welcome()) {
       epoch_.store(frame->welcome().epoch());
       heartbeat_interval_ = milliseconds(frame->welcome().heartbeat_interval_ms());
-    } else if (frame->has_plan() && !frozen_) {
+    } else if (frame->has_plan() && !frozen_ && !stuck_) {
       if (auto answered = answer(connection, frame->plan()); !answered) {
         return answered.error().message;
       }
@@ -173,6 +173,7 @@ bool MockWorker::misbehave(Connection& connection, StepResult& result) {
       result.Clear();
       return true;
     case MockFault::kStuckStep:
+      stuck_ = true;
       result.Clear();
       return true;
     case MockFault::kWrongEpoch:

@@ -88,7 +88,8 @@ class MockWorker {
   std::atomic<bool> stopping_{false};
   std::atomic<uint64_t> num_steps_{0};
   std::atomic<uint64_t> epoch_{0};
-  bool frozen_ = false;
+  bool frozen_ = false;  // says nothing more
+  bool stuck_ = false;   // finishes no step any more
   std::mutex mutex_;
   std::condition_variable ended_changed_;
   std::string end_reason_;

@@ -59,7 +59,7 @@ TEST(CacheSizingTest, TakesNoMoreThanCanBeUsedOrThanTheBudget) {
   // 8 requests of 4096 positions each.
   EXPECT_EQ(large->size.num_global_blocks, 8 * 256);
   EXPECT_EQ(large->max_model_len, 4096U);
-  for (const uint64_t budget : {uint64_t{400} << 10, uint64_t{1} << 20, uint64_t{10} << 20}) {
+  for (const uint64_t budget : {uint64_t{800} << 10, uint64_t{1} << 20, uint64_t{10} << 20}) {
     const auto plan = plan_cache(config, cache_request(budget));
     ASSERT_TRUE(plan) << budget;
     const uint64_t used = static_cast<uint64_t>(plan->size.num_global_blocks) *
