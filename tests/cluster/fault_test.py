@@ -15,9 +15,9 @@ from stream_client import Recording, record_completion
 
 NUM_STREAMS = 32
 NUM_TOKENS = 600
-# Share of all expected events after which the fault comes. Early, because this client may lag behind
-# the server, which would be done before it is hit.
-FAULT_AT = 0.1
+# Events seen when the fault comes. Early, because this client may lag behind the server, which must
+# not be done before it is hit.
+EVENTS_BEFORE_FAULT = 8 * NUM_STREAMS
 REBUILD_DEADLINE_S = 90
 
 
@@ -82,9 +82,9 @@ def faults(server):
             yield f"{name} {target}", find, number, needs_rebuild
 
 
-async def inject(server, recordings, total_events, pid, number, moment):
+async def inject(recordings, pid, number, moment):
     """Waits until the streams are well under way, then sends the signal."""
-    while sum(len(r.times) for r in recordings) < FAULT_AT * total_events:
+    while sum(len(r.times) for r in recordings) < EVENTS_BEFORE_FAULT:
         if all(r.finish_reason for r in recordings):
             raise AssertionError("the streams ended before the fault")
         await asyncio.sleep(0.002)
@@ -96,11 +96,10 @@ def check_fault(server, expected, fault):
     name, find, number, needs_rebuild = fault
     pid = find()
     recordings = [Recording() for _ in range(NUM_STREAMS)]
-    total_events = sum(len(r.times) for r in expected)
     moment = []
     asyncio.run(run_streams(
         server.url, recordings,
-        lambda: inject(server, recordings, total_events, pid, number, moment)))
+        lambda: inject(recordings, pid, number, moment)))
     report = "no rebuild needed"
     if needs_rebuild:
         lost, _ = server.wait_for_log(r"group 0 is lost|its job ended", 1, after=moment[0])

@@ -21,71 +21,74 @@ class Stream:
         self._body = json.dumps({**body, "stream": True}).encode()
         self._reader = None
         self._writer = None
+        self._received = b""  # bytes of the connection that are not yet used
+        self._chunked = False
         self.status = None
         self.finished = False  # "data: [DONE]" was seen
 
     async def open(self):
         self._reader, self._writer = await asyncio.open_connection(
-            self._url.hostname, self._url.port, limit=1 << 20)
+            self._url.hostname, self._url.port)
         head = (f"POST {self._path} HTTP/1.1\r\nHost: {self._url.netloc}\r\n"
                 "Content-Type: application/json\r\nConnection: close\r\n"
                 f"Content-Length: {len(self._body)}\r\n\r\n")
         self._writer.write(head.encode() + self._body)
         await self._writer.drain()
-        status_line = await self._line()
-        self.status = int(status_line.split(" ")[1])
-        chunked = False
-        while line := await self._line():
-            name, _, value = line.partition(":")
-            if name.lower() == "transfer-encoding":
-                chunked = value.strip().lower() == "chunked"
+        while b"\r\n\r\n" not in self._received:
+            await self._receive()
+        head, self._received = self._received.split(b"\r\n\r\n", 1)
+        lines = head.decode("latin-1").lower().split("\r\n")
+        self.status = int(lines[0].split(" ")[1])
+        self._chunked = "transfer-encoding: chunked" in lines
         if self.status != 200:
-            rest = await self._timed(self._reader.read(65536))
-            raise StreamError(f"status {self.status}: {rest.decode('utf-8', 'replace')}")
-        self._chunked = chunked
+            text = self._received or await self._reader.read(65536)
+            raise StreamError(f"status {self.status}: {text.decode('utf-8', 'replace')}")
 
-    async def _timed(self, operation):
-        return await asyncio.wait_for(operation, READ_DEADLINE_S)
+    async def _receive(self):
+        """One read for everything that has arrived: these clients share a core with the server."""
+        piece = await asyncio.wait_for(self._reader.read(1 << 18), READ_DEADLINE_S)
+        if not piece:
+            raise StreamError("the connection was closed")
+        self._received += piece
 
-    async def _line(self):
-        line = await self._timed(self._reader.readline())
-        if not line:
-            raise StreamError("connection closed")
-        return line.decode("utf-8", "replace").rstrip("\r\n")
-
-    async def _pieces(self):
-        """The body as it arrives."""
+    def _take_chunks(self):
+        """The content of all complete chunks received so far, and whether the last one was there."""
         if not self._chunked:
-            while piece := await self._timed(self._reader.read(65536)):
-                yield piece
-            return
-        while True:
-            size = int((await self._line()).split(";")[0], 16)
-            piece = await self._timed(self._reader.readexactly(size + 2))
+            content, self._received = self._received, b""
+            return content, False
+        content = []
+        start = 0
+        while (end := self._received.find(b"\r\n", start)) >= 0:
+            size = int(self._received[start:end].split(b";")[0], 16)
+            if len(self._received) < end + 4 + size:
+                break
+            content.append(self._received[end + 2:end + 2 + size])
+            start = end + 4 + size
             if size == 0:
-                return
-            yield piece[:-2]
+                return b"".join(content), True
+        self._received = self._received[start:]
+        return b"".join(content), False
 
     async def __aiter__(self):
         pending = b""
-        try:
-            async for piece in self._pieces():
-                pending += piece
-                while b"\n\n" in pending:
-                    block, pending = pending.split(b"\n\n", 1)
-                    for line in block.split(b"\n"):
-                        if not line.startswith(b"data:"):
-                            continue  # a comment that keeps the connection alive
-                        data = line[5:].strip()
-                        if data == b"[DONE]":
-                            self.finished = True
-                            return
-                        event = json.loads(data)
-                        if "error" in event:
-                            raise StreamError(f"error event: {event['error']}")
-                        yield event
-        except asyncio.IncompleteReadError as error:
-            raise StreamError("the connection was cut off") from error
+        is_last = False
+        while not is_last:
+            content, is_last = self._take_chunks()
+            *blocks, pending = (pending + content).split(b"\n\n")
+            for block in blocks:
+                for line in block.split(b"\n"):
+                    if not line.startswith(b"data:"):
+                        continue  # a comment that keeps the connection alive
+                    data = line[5:].strip()
+                    if data == b"[DONE]":
+                        self.finished = True
+                        return
+                    event = json.loads(data)
+                    if "error" in event:
+                        raise StreamError(f"error event: {event['error']}")
+                    yield event
+            if not is_last:
+                await self._receive()
         raise StreamError("the stream ended without [DONE]")
 
     def cut_off(self):
