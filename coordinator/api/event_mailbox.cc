@@ -1,6 +1,7 @@
 #include "coordinator/api/event_mailbox.h"
 
 #include <boost/asio/post.hpp>
+#include <iterator>
 #include <utility>
 
 namespace beryl::api {
@@ -23,10 +24,13 @@ void EventMailbox::on_wake() {
   wake_();
 }
 
-void EventMailbox::take(std::vector<ChoiceEvent>& events) {
-  events.clear();
-  const std::lock_guard lock(mutex_);
-  events.swap(events_);
+void EventMailbox::take(std::deque<ChoiceEvent>& events) {
+  spare_.clear();
+  {
+    const std::lock_guard lock(mutex_);
+    spare_.swap(events_);
+  }
+  std::move(spare_.begin(), spare_.end(), std::back_inserter(events));
 }
 
 size_t EventMailbox::size() const {

@@ -4,6 +4,7 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -28,7 +29,7 @@ class EventMailbox : public std::enable_shared_from_this<EventMailbox> {
   void push(uint32_t choice_idx, const scheduler::SchedulerEvent& event);
 
   // The rest on the executor only.
-  void take(std::vector<ChoiceEvent>& events);  // replaces what is in `events`
+  void take(std::deque<ChoiceEvent>& events);  // appends
   size_t size() const;
   void close();
 
@@ -39,6 +40,7 @@ class EventMailbox : public std::enable_shared_from_this<EventMailbox> {
   std::function<void()> wake_;
   mutable std::mutex mutex_;
   std::vector<ChoiceEvent> events_;
+  std::vector<ChoiceEvent> spare_;  // keeps its memory; of the executor
   bool wake_posted_ = false;
   bool closed_ = false;
 };

@@ -1,6 +1,7 @@
 #include "coordinator/api/generation_session.h"
 
 #include <iterator>
+#include <unordered_map>
 #include <utility>
 
 #include "coordinator/api/error_response.h"
@@ -37,27 +38,35 @@ std::optional<Error> failure_of(const SchedulerEvent& event) {
   return Error{ErrorCode::kInternal, "The generation failed.", {}, "generation_failed"};
 }
 
-// Joins the events of each choice into its first one.
-void merge_events(std::vector<ChoiceEvent>& events) {
-  std::vector<ChoiceEvent> merged;
+// A merged event is formatted as a whole, so its size is bounded.
+constexpr size_t kMaxMergedTokens = 256;
+
+// Appends `from`, the next event of the same choice.
+void append_event(SchedulerEvent&& from, SchedulerEvent& into) {
+  std::move(from.tokens.begin(), from.tokens.end(), std::back_inserter(into.tokens));
+  std::move(from.prompt_logprobs.begin(), from.prompt_logprobs.end(),
+            std::back_inserter(into.prompt_logprobs));
+  into.finished = from.finished;
+  into.reason = from.reason;
+  into.stop_token_id = from.stop_token_id;
+  into.error = std::move(from.error);
+}
+
+// Joins events of each choice; the order within a choice stays.
+void merge_events(std::deque<ChoiceEvent>& events) {
+  std::deque<ChoiceEvent> merged;
+  std::unordered_map<uint32_t, size_t> last_of;  // choice -> index in `merged`
   for (ChoiceEvent& next : events) {
-    ChoiceEvent* same = nullptr;
-    for (ChoiceEvent& known : merged) {
-      if (known.choice_idx == next.choice_idx) same = &known;
+    const auto last = last_of.find(next.choice_idx);
+    if (last != last_of.end()) {
+      SchedulerEvent& into = merged[last->second].event;
+      if (into.tokens.size() + next.event.tokens.size() <= kMaxMergedTokens) {
+        append_event(std::move(next.event), into);
+        continue;
+      }
     }
-    if (same == nullptr) {
-      merged.push_back(std::move(next));
-      continue;
-    }
-    SchedulerEvent& into = same->event;
-    SchedulerEvent& from = next.event;
-    std::move(from.tokens.begin(), from.tokens.end(), std::back_inserter(into.tokens));
-    std::move(from.prompt_logprobs.begin(), from.prompt_logprobs.end(),
-              std::back_inserter(into.prompt_logprobs));
-    into.finished = from.finished;
-    into.reason = from.reason;
-    into.stop_token_id = from.stop_token_id;
-    into.error = std::move(from.error);
+    last_of[next.choice_idx] = merged.size();
+    merged.push_back(std::move(next));
   }
   events = std::move(merged);
 }
@@ -126,21 +135,27 @@ void GenerationSession::pump() {
   if (done_.is_set()) return;
   if (stream_ != nullptr && stream_->congested()) {
     merge_events_ = true;
-    if (mailbox_->size() > context_.options.limits.max_held_events) cut_stream();
+    if (events_.size() + mailbox_->size() > context_.options.limits.max_held_events) cut_stream();
     return;
   }
   mailbox_->take(events_);
   if (std::exchange(merge_events_, false)) merge_events(events_);
-  for (const ChoiceEvent& event : events_) {
-    handle(event);
-    if (done_.is_set()) break;
+  while (!events_.empty() && !done_.is_set() && !merge_events_) {
+    handle(events_.front());
+    events_.pop_front();
+    make_room();
   }
-  if (stream_ != nullptr) {
-    if (stream_->overflowed()) {
-      cut_stream();
-    } else {
-      stream_->flush();
-    }
+  if (stream_ != nullptr) stream_->flush();
+}
+
+// Hands over to the socket what is written; if the client is behind, the rest has to wait.
+void GenerationSession::make_room() {
+  if (stream_ == nullptr || !stream_->congested()) return;
+  stream_->flush();
+  if (stream_->overflowed()) {
+    cut_stream();
+  } else if (stream_->congested()) {
+    merge_events_ = true;
   }
 }
 

@@ -6,6 +6,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -47,6 +48,7 @@ class GenerationSession {
   };
 
   void pump();
+  void make_room();
   void handle(const ChoiceEvent& event);
   void close_choice(Choice& choice, bool cancel_in_engine, const char* cause);
   void end(base::Error error, const char* cause);
@@ -59,8 +61,8 @@ class GenerationSession {
   std::vector<Choice> choices_;
   size_t num_open_ = 0;
   http::SseStream* stream_ = nullptr;
-  bool merge_events_ = false;  // the client was slow: fewer, larger events
-  std::vector<ChoiceEvent> events_;
+  bool merge_events_ = false;       // the client was slow: fewer, larger events
+  std::deque<ChoiceEvent> events_;  // taken and not yet handled
   std::optional<base::Error> error_;
   http::OneShotEvent done_;
 };

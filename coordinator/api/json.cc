@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <utility>
@@ -57,7 +58,7 @@ class JsonParser {
     if (read && position_ != source_.size()) read = fail("there is text after the JSON value");
     if (read) return base::Status::ok();
     return base::invalid_argument(
-        path_,
+        whole_path(),
         fmt::format("The request body is not valid JSON: {} (byte {}).", problem_, failed_at_));
   }
 
@@ -161,20 +162,22 @@ class JsonParser {
   // Keys come from the caller: only short plain ones are repeated.
   void prepend_path(std::string_view part) {
     constexpr size_t kMaxPathBytes = 100;
-    if (part.size() + path_.size() > kMaxPathBytes) {
+    const bool plain = std::all_of(part.begin(), part.end(), [](char c) {
+      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+             c == '_' || c == '[' || c == ']';
+    });
+    if (!plain || part.size() + path_.size() > kMaxPathBytes) {
       path_.clear();
-      return;
-    }
-    for (const char c : part) {
-      const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                         (c >= '0' && c <= '9') || c == '_' || c == '[' || c == ']';
-      if (!plain) {
-        path_.clear();
-        return;
-      }
+      path_is_cut_ = true;
+      if (!plain || part.size() > kMaxPathBytes) return;
     }
     const bool needs_dot = !path_.empty() && path_[0] != '[';
     path_ = std::string(part) + (needs_dot ? "." : "") + path_;
+  }
+
+  // Of a path that was cut only its first part is right.
+  std::string whole_path() const {
+    return path_is_cut_ ? path_.substr(0, path_.find_first_of(".[")) : path_;
   }
 
   bool read_string(std::string_view& out) {
@@ -299,6 +302,7 @@ class JsonParser {
   size_t failed_at_ = 0;
   std::string problem_;
   std::string path_;
+  bool path_is_cut_ = false;
 };
 
 base::Status JsonDocument::parse(std::string_view source) {

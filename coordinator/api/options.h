@@ -12,11 +12,11 @@ namespace beryl::api {
 
 // What a request leaves open. Precedence: request, server flag, generation_config.json, built in.
 struct SamplingDefaults {
-  std::optional<float> temperature;
-  std::optional<float> top_p;
-  std::optional<float> min_p;
-  std::optional<float> repetition_penalty;
-  std::optional<uint32_t> top_k;
+  std::optional<float> temperature = {};
+  std::optional<float> top_p = {};
+  std::optional<float> min_p = {};
+  std::optional<float> repetition_penalty = {};
+  std::optional<uint32_t> top_k = {};
 };
 
 // `over` wins where it says something.
@@ -35,7 +35,7 @@ struct RequestLimits {
   size_t max_chat_body_bytes = size_t{64} << 20;
   size_t max_text_body_bytes = size_t{16} << 20;  // completions, tokenize, detokenize
   // Tokens that wait for a client which reads slowly; beyond it the stream is cut.
-  size_t max_held_events = 8'192;
+  size_t max_held_events = 32'768;
 };
 
 // Names of the field that carries the thinking text.

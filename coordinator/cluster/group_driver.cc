@@ -216,12 +216,13 @@ void GroupDriver::start_epoch() {
   parts_.log.info("group {}: epoch {} is ready, {} ranks{}", parts_.group, epoch_->number(),
                   registration.num_ranks(),
                   lost_at_ ? fmt::format(", {} ms after the loss", rebuilt_ms) : "");
-  parts_.events.group_ready(parts_.group, epoch_->number(), rebuilt_ms);
   parts_.metrics.epochs.add();
   epochs_started_.fetch_add(1);
   ready_.store(true);
   publish(now);
   parts_.observer.on_group_ready(*this, registration.model());
+  // Last: whoever hears of it may send a request at once.
+  parts_.events.group_ready(parts_.group, epoch_->number(), rebuilt_ms);
   pump();
 }
 

@@ -79,7 +79,6 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   std::string_view unread() const { return std::string_view(in_).substr(in_begin_); }
   void consume(size_t bytes);
   base::Status body_read_error(ReadResult result) const;
-  void set_body_deadline(Clock::time_point started);
   void watch();
   bool take_readable();
   void client_gone();

@@ -49,4 +49,8 @@ struct Limits {
 
 constexpr std::chrono::milliseconds kTickInterval{100};
 
+constexpr std::chrono::milliseconds time_at_rate(size_t bytes, size_t bytes_per_s) {
+  return std::chrono::milliseconds(bytes * 1000 / bytes_per_s);
+}
+
 }  // namespace beryl::http

@@ -13,6 +13,13 @@ namespace {
 
 constexpr std::string_view kSpaces = " \t\r\n";
 
+// NOTE: text that may hold kQuoteByte is no UTF-8, so trim() must not see it.
+std::string_view trim_ascii(std::string_view text) {
+  const size_t begin = text.find_first_not_of(kSpaces);
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(kSpaces) + 1 - begin);
+}
+
 class CallReader {
  public:
   CallReader(std::string_view body, bool is_complete) : body_(body), is_complete_(is_complete) {}
@@ -95,7 +102,7 @@ bool CallReader::read_key(std::string& key) {
     key = read_quoted(0);
   } else {
     const size_t end = std::min(body_.find_first_of(":,})", position_), body_.size());
-    key = trim(body_.substr(position_, end - position_));
+    key = trim_ascii(body_.substr(position_, end - position_));
     if (key.size() >= 2 && key.front() == '"' && key.back() == '"') {
       key = key.substr(1, key.size() - 2);
     }

@@ -12,9 +12,10 @@ void ToolCallText::begin(bool has_marker) {
   has_marker_ = has_marker;
 }
 
-// Braces inside quotes do not count. Parentheses count only as the outermost pair.
+// Braces inside quotes do not count, but quotes around the name are stray. Parentheses count only
+// as the outermost pair.
 void ToolCallText::track(char c) {
-  if (c == kQuoteByte) in_quotes_ = !in_quotes_;
+  if (c == kQuoteByte && has_name()) in_quotes_ = !in_quotes_;
   if (in_quotes_) return;
   const bool opens = c == '{' || (c == '(' && num_open_ == 0);
   if (opens && num_open_++ == 0) body_begin_ = text_.size();
@@ -25,7 +26,9 @@ void ToolCallText::track(char c) {
 
 size_t ToolCallText::append(std::string_view text) {
   for (size_t i = 0; i < text.size(); ++i) {
-    if (text_.size() >= kMaxToolCallBytes) return text.size();
+    const bool is_inner_byte = (static_cast<unsigned char>(text[i]) & 0xC0) == 0x80;
+    if (text_.size() >= kMaxToolCallBytes && !is_inner_byte) is_full_ = true;
+    if (is_full_) return text.size();
     text_ += text[i];
     if (!is_balanced_) track(text[i]);
     if (is_balanced_ && !has_marker_) return i + 1;
@@ -36,8 +39,9 @@ size_t ToolCallText::append(std::string_view text) {
 std::string ToolCallText::name() const {
   std::string_view head(text_);
   if (has_name()) head = head.substr(0, body_begin_ - 1);
-  std::string name(trim(head));
-  std::erase(name, kQuoteByte);
+  std::string name(head);
+  std::erase(name, kQuoteByte);  // before trim(), which wants UTF-8
+  name = std::string(trim(name));
   if (name.starts_with("call:")) {
     name.erase(0, 5);
   } else if (name.starts_with(':')) {
@@ -48,16 +52,7 @@ std::string ToolCallText::name() const {
 
 std::string ToolCallText::arguments(bool is_complete) const {
   if (!has_name()) return "{}";
-  std::string_view body = std::string_view(text_).substr(body_begin_);
-  if (text_.size() >= kMaxToolCallBytes) {  // the limit may have cut a code point
-    while (!body.empty() && (static_cast<unsigned char>(body.back()) & 0xC0) == 0x80) {
-      body.remove_suffix(1);
-    }
-    if (!body.empty() && static_cast<unsigned char>(body.back()) >= 0xC0 &&
-        body.back() != kQuoteByte) {
-      body.remove_suffix(1);
-    }
-  }
+  const std::string_view body = std::string_view(text_).substr(body_begin_);
   return call_arguments_to_json(body, is_complete);
 }
 

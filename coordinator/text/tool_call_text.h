@@ -7,7 +7,7 @@
 
 namespace beryl::text {
 
-// Text of one call beyond this is dropped.
+// Text of one call beyond this is dropped; the last code point is kept whole.
 constexpr size_t kMaxToolCallBytes = size_t{1} << 20;
 
 class ToolCallText {
@@ -39,6 +39,7 @@ class ToolCallText {
   bool in_quotes_ = false;
   bool has_marker_ = true;
   bool is_balanced_ = false;
+  bool is_full_ = false;
 };
 
 }  // namespace beryl::text

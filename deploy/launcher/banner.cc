@@ -19,7 +19,7 @@ std::string ready_banner(const std::string& url, const std::string& model, bool 
       "\n"
       "  curl -N {}/v1/chat/completions{} -H 'Content-Type: application/json' -d '{{\n"
       "    \"model\": \"{}\", \"stream\": true,\n"
-      "    \"messages\": [{{\"role\": \"user\", \"content\": \"What is beryl?\"}}]}}'\n"
+      "    \"messages\": [{{\"role\": \"user\", \"content\": \"What is Beryl?\"}}]}}'\n"
       "\n"
       "  Health: {}/health   metrics: {}/metrics   stop: Ctrl-C\n"
       "\n",

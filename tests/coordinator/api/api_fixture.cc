@@ -42,7 +42,9 @@ std::vector<int32_t> ApiFixture::ids_of(std::string_view text) const {
   return tokenizer_->encode_with_special(text).value();
 }
 
-void ApiFixture::set_output(std::string_view text) { script_ = ids_of(text); }
+void ApiFixture::set_output(std::string_view text) {
+  script_ = ids_of(text);
+}
 
 http::RawResponse ApiFixture::post(std::string_view path, std::string_view body,
                                    std::string_view headers) const {

@@ -41,7 +41,8 @@ class BadInputTest : public ApiFixture {
       EXPECT_EQ(error["param"], std::string(param)) << what << "\n" << response.body;
     }
     // Nothing of our insides in it.
-    for (const char* secret : {"0x", "/work", "/root", "/tmp", ".cc", "std::", "boost", "beryl::"}) {
+    for (const char* secret :
+         {"0x", "/work", "/root", "/tmp", ".cc", "std::", "boost", "beryl::"}) {
       EXPECT_EQ(response.body.find(secret), std::string::npos) << what << "\n" << response.body;
     }
   }
@@ -70,9 +71,23 @@ bool is_good(const NumericField& field, const std::string& value) {
 }
 
 TEST_F(BadInputTest, EveryNumericFieldTimesEveryOddValue) {
-  const std::vector<std::string> values = {
-      "NaN", "Infinity", "-Infinity", "-1", "0", "1", "2147483648", "9007199254740993",
-      "9223372036854775808", "1e308", "1e999", "-1e999", "\"1\"", "true", "null", "[]", "{}"};
+  const std::vector<std::string> values = {"NaN",
+                                           "Infinity",
+                                           "-Infinity",
+                                           "-1",
+                                           "0",
+                                           "1",
+                                           "2147483648",
+                                           "9007199254740993",
+                                           "9223372036854775808",
+                                           "1e308",
+                                           "1e999",
+                                           "-1e999",
+                                           "\"1\"",
+                                           "true",
+                                           "null",
+                                           "[]",
+                                           "{}"};
   for (const NumericField& field : numeric_fields()) {
     for (const std::string& value : values) {
       if (value == "1e308" && field.name == "seed") continue;
@@ -83,9 +98,9 @@ TEST_F(BadInputTest, EveryNumericFieldTimesEveryOddValue) {
         if (value == "1" || value == "0") members += ",\"ignore_eos\":true";
       }
       const bool is_chat = field.endpoint != Endpoint::kCompletions;
-      const http::RawResponse response =
-          is_chat ? post("/v1/chat/completions", chat_body(members))
-                  : post("/v1/completions", completion_body(members));
+      const http::RawResponse response = is_chat
+                                             ? post("/v1/chat/completions", chat_body(members))
+                                             : post("/v1/completions", completion_body(members));
       if (is_good(field, value)) {
         // A completion of 0 tokens needs echo: refused, and named as well.
         if (field.name == "max_tokens" && !is_chat && value == "0") {
@@ -186,9 +201,9 @@ TEST_F(BadInputTest, Tools) {
   expect_chat(400, "tools[0].function.name", tools(R"({"type":"function","function":{}})"));
   expect_chat(400, "tools[0].function.name",
               tools(R"({"type":"function","function":{"name":"a b"}})"));
-  expect_chat(400, "tools[0].function.name",
-              tools(R"({"type":"function","function":{"name":")" + std::string(200, 'a') +
-                    R"("}})"));
+  expect_chat(
+      400, "tools[0].function.name",
+      tools(R"({"type":"function","function":{"name":")" + std::string(200, 'a') + R"("}})"));
   expect_chat(400, "tools[1].function.parameters",
               tools(good + R"(,{"type":"function","function":{"name":"g","parameters":[]}})"));
   expect_chat(400, "tool_choice", R"("tool_choice":"auto")");
@@ -329,8 +344,7 @@ TEST_F(BadInputTest, PromptThatIsTooLong) {
   check_error(chat, 400, "messages", "long prompt");
   EXPECT_EQ(Json::parse(chat.body)["error"]["code"], "context_length_exceeded");
   EXPECT_NE(chat.body.find("4096"), std::string::npos);
-  const http::RawResponse output =
-      post("/v1/chat/completions", chat_body(R"("max_tokens":4096)"));
+  const http::RawResponse output = post("/v1/chat/completions", chat_body(R"("max_tokens":4096)"));
   check_error(output, 400, "max_tokens", "too much output");
   EXPECT_EQ(Json::parse(output.body)["error"]["code"], "context_length_exceeded");
 }
@@ -343,11 +357,13 @@ TEST_F(BadInputTest, ContentTypesAndSizes) {
         body.size(), body);
   };
   EXPECT_EQ(http::fetch(port(), request("")).status, 200);
-  EXPECT_EQ(http::fetch(port(), request("Content-Type: application/json; charset=utf-8\r\n")).status,
-            200);
+  EXPECT_EQ(
+      http::fetch(port(), request("Content-Type: application/json; charset=utf-8\r\n")).status,
+      200);
   check_error(http::fetch(port(), request("Content-Type: text/plain\r\n")), 415, "", "text/plain");
-  check_error(http::fetch(port(), "POST /tokenize HTTP/1.1\r\nHost: a\r\nContent-Length: "
-                                  "99999999999\r\n\r\n"),
+  check_error(http::fetch(port(),
+                          "POST /tokenize HTTP/1.1\r\nHost: a\r\nContent-Length: "
+                          "99999999999\r\n\r\n"),
               413, "", "huge body");
   check_error(http::fetch(port(), "GET /v1/chat/completions HTTP/1.1\r\nHost: a\r\n\r\n"), 405, "",
               "GET");

@@ -18,20 +18,63 @@ std::string param_of(std::string_view source) {
   return status ? "(parsed)" : status.error().param;
 }
 
-bool parses(std::string_view source) { return JsonDocument().parse(source).is_ok(); }
+bool parses(std::string_view source) {
+  return JsonDocument().parse(source).is_ok();
+}
 
-std::string nested(size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); }
+std::string nested(size_t depth) {
+  return std::string(depth, '[') + std::string(depth, ']');
+}
 
 TEST(JsonTest, RefusesWhatIsNotJson) {
-  const std::vector<std::string> bad = {
-      "",          " ",          "{",        "}",          "[",           "[1,]",     "{\"a\":1,}",
-      "{a:1}",     "{'a':1}",    "nul",      "True",       "NaN",         "Infinity", "-Infinity",
-      "+1",        "01",         "-",        "-01",        "1.",          ".5",       "1e",
-      "1e+",       "0x10",       "1_000",    "\"",         "\"\\x\"",     "\"\\u12\"", "\"\\ud800\"",
-      "\"\\udc00\"", "\"\\ud800\\u0041\"", "\"\n\"", "\"\t\"", "[1] 2",  "{} {}",    "{\"a\" 1}",
-      "{\"a\":}",  "{1:2}",      "1e999",    "-1e999",     "[1 2]",       "/**/1",    "\xEF\xBB\xBF{}",
-      "\"\x80\"",  "\"\xC0\xAF\"", "\"\xED\xA0\x80\"", "\"\xF5\x80\x80\x80\"", "\"\xE2\x82\"",
-      std::string("\"\0\"", 3)};
+  const std::vector<std::string> bad = {"",
+                                        " ",
+                                        "{",
+                                        "}",
+                                        "[",
+                                        "[1,]",
+                                        "{\"a\":1,}",
+                                        "{a:1}",
+                                        "{'a':1}",
+                                        "nul",
+                                        "True",
+                                        "NaN",
+                                        "Infinity",
+                                        "-Infinity",
+                                        "+1",
+                                        "01",
+                                        "-",
+                                        "-01",
+                                        "1.",
+                                        ".5",
+                                        "1e",
+                                        "1e+",
+                                        "0x10",
+                                        "1_000",
+                                        "\"",
+                                        "\"\\x\"",
+                                        "\"\\u12\"",
+                                        "\"\\ud800\"",
+                                        "\"\\udc00\"",
+                                        "\"\\ud800\\u0041\"",
+                                        "\"\n\"",
+                                        "\"\t\"",
+                                        "[1] 2",
+                                        "{} {}",
+                                        "{\"a\" 1}",
+                                        "{\"a\":}",
+                                        "{1:2}",
+                                        "1e999",
+                                        "-1e999",
+                                        "[1 2]",
+                                        "/**/1",
+                                        "\xEF\xBB\xBF{}",
+                                        "\"\x80\"",
+                                        "\"\xC0\xAF\"",
+                                        "\"\xED\xA0\x80\"",
+                                        "\"\xF5\x80\x80\x80\"",
+                                        "\"\xE2\x82\"",
+                                        std::string("\"\0\"", 3)};
   for (const std::string& source : bad) {
     EXPECT_FALSE(parses(source)) << source;
     if (source != "\xEF\xBB\xBF{}") {
@@ -42,9 +85,21 @@ TEST(JsonTest, RefusesWhatIsNotJson) {
 
 TEST(JsonTest, AgreesWithAnotherParser) {
   const std::vector<std::string> good = {
-      "0", "-0", "1.5e3", "true", "false", "null", "\"\"", "[]", "{}", " [ 1 , 2 ] ",
+      "0",
+      "-0",
+      "1.5e3",
+      "true",
+      "false",
+      "null",
+      "\"\"",
+      "[]",
+      "{}",
+      " [ 1 , 2 ] ",
       R"({"a":{"b":[1,-2.5,"x\n\u00e9\ud83d\ude00\\\/\"",null,true]},"c":""})",
-      "9223372036854775807", "-9223372036854775808", "18446744073709551616", "\"\\u0000\""};
+      "9223372036854775807",
+      "-9223372036854775808",
+      "18446744073709551616",
+      "\"\\u0000\""};
   for (const std::string& source : good) {
     JsonDocument document;
     ASSERT_TRUE(document.parse(source).is_ok()) << source;

@@ -124,6 +124,7 @@ TEST_F(OutputParserTest, FaultsOfTheModelAreTolerated) {
        }) {
     EXPECT_EQ(parse(text), expected) << text;
   }
+  EXPECT_EQ(parse("<|tool_call><|\"|>call:<|\"|>search<|\"|>{}"), (Answer{"", "", {"search{}"}}));
   EXPECT_EQ(parse("<|tool_call>search<tool_call|>"), (Answer{"", "", {"search{}"}}));
   EXPECT_EQ(parse("<|tool_call>{a:1}<tool_call|>x"), (Answer{"", "x", {}}));
   EXPECT_EQ(parse("call:search{q:1} and so on"), (Answer{"", "and so on", {R"(search{"q":1})"}}));
@@ -152,6 +153,19 @@ TEST_F(OutputParserTest, NumberOfCallsIsLimited) {
   std::string text;
   for (size_t i = 0; i < kMaxToolCalls + 3; ++i) text += "<|tool_call>call:search{}<tool_call|>";
   EXPECT_EQ(parse(text).calls.size(), kMaxToolCalls);
+}
+
+TEST_F(OutputParserTest, TextOfACallIsLimitedToWholeCodePoints) {
+  const auto ids = *tokenizer_->encode_with_special("<|tool_call>call:search{q:<|\"|>");
+  const auto letter = *tokenizer_->encode("\u00e9\u65e5");
+  std::vector<int32_t> endless = ids;
+  for (size_t i = 0; i < kMaxToolCallBytes; i += 4) {
+    endless.insert(endless.end(), letter.begin(), letter.end());
+  }
+  const Answer answer = parse_ids(make(), endless, 4096);
+  ASSERT_EQ(answer.calls.size(), 1u);
+  EXPECT_TRUE(nlohmann::json::accept(answer.calls[0].substr(answer.calls[0].find('{'))));
+  EXPECT_LT(answer.calls[0].size(), kMaxToolCallBytes + 100);
 }
 
 TEST_F(OutputParserTest, NameComesBeforeTheArguments) {
