@@ -14,6 +14,9 @@
 namespace beryl::bench {
 namespace {
 
+// Beyond the control tokens and bytes of a small vocabulary: answers are plain text.
+constexpr uint32_t kFirstTextToken = 300;
+
 struct MockGroupArguments {
   std::string coordinator = "127.0.0.1:8101";
   std::string secret_file;
@@ -37,6 +40,7 @@ void run(const MockGroupArguments& arguments) {
   const wire::Secret secret = value_or_exit(wire::Secret::load(arguments.secret_file));
   wire::MockWorkerOptions options;
   options.coordinator = value_or_exit(wire::parse_endpoint(arguments.coordinator));
+  options.first_token = kFirstTextToken;
   options.step_time = std::chrono::microseconds(arguments.step_us);
   std::vector<std::unique_ptr<wire::MockWorker>> ranks;
   for (uint32_t rank = 0; rank < arguments.num_ranks; ++rank) {
@@ -66,7 +70,7 @@ void add_mock_group_command(CLI::App& app) {
       ->check(CLI::Range(0, 10'000'000))
       ->capture_default_str();
   command->add_option("--vocab-size", arguments->vocab_size, "Token ids are below this")
-      ->check(CLI::Range(32, 1'000'000))
+      ->check(CLI::Range(512, 1'000'000))
       ->capture_default_str();
   command->add_option("--seconds", arguments->seconds, "End after this time")
       ->check(CLI::PositiveNumber)

@@ -30,6 +30,7 @@ std::string http_request(const LoadOptions& options, bool stream) {
       {"max_tokens", options.max_tokens},
       {"temperature", 0},
       {"ignore_eos", true},
+      {"seed", 1},
       {"stream", stream},
   };
   const std::string text = body.dump();
