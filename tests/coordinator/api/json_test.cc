@@ -109,7 +109,8 @@ TEST(JsonTest, AgreesWithAnotherParser) {
   ASSERT_TRUE(document.parse(good[10]).is_ok());
   const Json* list = document.root().find("a")->find("b");
   EXPECT_EQ(list->children[1].number, -2.5);
-  EXPECT_EQ(list->children[2].text, nlohmann::json::parse(good[10])["a"]["b"][2]);
+  EXPECT_EQ(list->children[2].text,
+            nlohmann::json::parse(good[10])["a"]["b"][2].get<std::string>());
   EXPECT_EQ(list->raw, R"([1,-2.5,"x\n\u00e9\ud83d\ude00\\\/\"",null,true])");
 }
 
