@@ -132,11 +132,7 @@ void ChatStreamOutput::end_chunk(Choice& choice, const Finish* finish) {
 
 void ChatStreamOutput::end() {
   if (context_.request.fields.include_usage) {
-    out_ += "data: ";
-    append_header(context_.header, out_);
-    out_ += ",\"choices\":[],\"usage\":";
-    append_usage(usage(), out_);
-    out_ += "}\n\n";
+    append_usage_event(context_.header, usage(), out_);
     ++num_events_;
   }
   out_ += "data: [DONE]\n\n";

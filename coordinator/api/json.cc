@@ -7,6 +7,7 @@
 #include <cmath>
 #include <utility>
 
+#include "coordinator/text/json_escape.h"
 #include "coordinator/text/utf8.h"
 
 namespace beryl::api {
@@ -204,7 +205,9 @@ class JsonParser {
       const char c = source_[position_++];
       if (c == '"') return true;
       if (c == '\\') {
-        if (!read_escape(out)) return fail("a string has a malformed escape");
+        if (!text::read_json_escape(source_, position_, out)) {
+          return fail("a string has a malformed escape");
+        }
       } else if (static_cast<unsigned char>(c) < 0x20) {
         return fail("a string has a control character that is not escaped");
       } else {
@@ -212,38 +215,6 @@ class JsonParser {
       }
     }
     return fail("a string is not closed");
-  }
-
-  bool read_escape(std::string& out) {
-    constexpr std::string_view kEscapes = "\"\\/bfnrt";
-    constexpr std::string_view kMeanings = "\"\\/\b\f\n\r\t";
-    if (position_ >= source_.size()) return false;
-    const char c = source_[position_++];
-    const size_t simple = kEscapes.find(c);
-    if (simple != std::string_view::npos) {
-      out += kMeanings[simple];
-      return true;
-    }
-    uint32_t unit = 0;
-    if (c != 'u' || !read_code_unit(unit)) return false;
-    if (unit >= 0xDC00 && unit <= 0xDFFF) return false;
-    if (unit >= 0xD800 && unit <= 0xDBFF) {
-      uint32_t low = 0;
-      if (!accept('\\') || !accept('u') || !read_code_unit(low)) return false;
-      if (low < 0xDC00 || low > 0xDFFF) return false;
-      unit = 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
-    }
-    text::append_utf8(unit, out);
-    return true;
-  }
-
-  bool read_code_unit(uint32_t& unit) {
-    const std::string_view digits = source_.substr(position_, 4);
-    const auto [end, error] =
-        std::from_chars(digits.data(), digits.data() + digits.size(), unit, 16);
-    if (digits.size() < 4 || error != std::errc{} || end != digits.data() + 4) return false;
-    position_ += 4;
-    return true;
   }
 
   bool skip_digits() {

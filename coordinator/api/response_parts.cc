@@ -54,6 +54,14 @@ void append_usage(const Usage& usage, std::string& out) {
                  usage.prompt_tokens + usage.completion_tokens, usage.reasoning_tokens);
 }
 
+void append_usage_event(const ResponseHeader& header, const Usage& usage, std::string& out) {
+  out += "data: ";
+  append_header(header, out);
+  out += ",\"choices\":[],\"usage\":";
+  append_usage(usage, out);
+  out += "}\n\n";
+}
+
 void append_finish(const Finish& finish, std::string& out) {
   out += "\"finish_reason\":";
   append_string(finish.reason, out);

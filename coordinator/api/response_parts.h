@@ -28,6 +28,8 @@ struct Usage {
   size_t reasoning_tokens = 0;
 };
 void append_usage(const Usage& usage, std::string& out);
+// The last event of a stream with include_usage: no choices, the usage.
+void append_usage_event(const ResponseHeader& header, const Usage& usage, std::string& out);
 
 // Why a choice ended.
 struct Finish {

@@ -1,7 +1,7 @@
 #include "coordinator/text/json_reader.h"
 
+#include "coordinator/text/json_escape.h"
 #include "coordinator/text/python_number.h"
-#include "coordinator/text/utf8.h"
 
 namespace beryl::text {
 
@@ -100,45 +100,8 @@ bool JsonReader::read_string(std::string& out) {
     position_ = end;
     if (accept('"')) return true;
     if (!accept('\\')) return fail("a string is not closed or holds a raw control character");
-    if (!read_escape(out)) return fail("a bad escape in a string");
+    if (!read_json_escape(json_, position_, out)) return fail("a bad escape in a string");
   }
-}
-
-// Half of a surrogate pair is refused: no UTF-8 could hold it.
-bool JsonReader::read_escape(std::string& out) {
-  constexpr std::string_view kEscapes = "\"\\/bfnrt";
-  constexpr std::string_view kMeanings = "\"\\/\b\f\n\r\t";
-  if (position_ >= json_.size()) return false;
-  const char c = json_[position_++];
-  const size_t simple = kEscapes.find(c);
-  if (simple != std::string_view::npos) {
-    out += kMeanings[simple];
-    return true;
-  }
-  unsigned unit = 0;
-  if (c != 'u' || !read_code_unit(unit)) return false;
-  if (unit >= 0xDC00 && unit <= 0xDFFF) return false;
-  if (unit >= 0xD800 && unit <= 0xDBFF) {
-    unsigned low = 0;
-    if (!accept('\\') || !accept('u') || !read_code_unit(low)) return false;
-    if (low < 0xDC00 || low > 0xDFFF) return false;
-    unit = 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
-  }
-  append_utf8(unit, out);
-  return true;
-}
-
-bool JsonReader::read_code_unit(unsigned& out) {
-  if (json_.size() - position_ < 4) return false;
-  out = 0;
-  for (int i = 0; i < 4; ++i) {
-    const char c = json_[position_++];
-    const char lower = static_cast<char>(c | 0x20);
-    const bool digit = c >= '0' && c <= '9';
-    if (!digit && (lower < 'a' || lower > 'f')) return false;
-    out = out * 16 + static_cast<unsigned>(digit ? c - '0' : lower - 'a' + 10);
-  }
-  return true;
 }
 
 bool JsonReader::read_number(JsonValue& out) {

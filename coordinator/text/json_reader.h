@@ -27,8 +27,6 @@ class JsonReader {
   bool read_object(JsonValue& out, size_t depth);
   bool read_array(JsonValue& out, size_t depth);
   bool read_string(std::string& out);
-  bool read_escape(std::string& out);
-  bool read_code_unit(unsigned& out);
   bool read_number(JsonValue& out);
   bool read_word(std::string_view word);
   bool accept(char c);
