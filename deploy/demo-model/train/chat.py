@@ -11,6 +11,8 @@ class Image:
     """A picture already at a legal size: uint8 [height, width, 3]."""
     pixels: object
     stamp: str = ''          # video frames: "MM:SS"
+    source: object = None    # PIL picture before it was resized to at most `budget` soft tokens
+    budget: int = 280
 
 
 @dataclass

@@ -9,17 +9,17 @@ from tokenizers import Tokenizer
 from transformers import Gemma4ForConditionalGeneration
 from transformers.models.gemma4.configuration_gemma4 import Gemma4Config
 
-from data import Packer, find_fonts
+from data import Packer
 from model import Demo
 from skills import SKILLS, images
 from train import PATCHES, TOKENS, load, to_device
 
 
 def main(model_dir, state_dir):
-    images.FONTS[:] = find_fonts(Path(__file__).parent)
+    images.FONTS[:] = images.find_fonts()
     tokenizer = Tokenizer.from_file(f'{model_dir}/tokenizer.json')
     ours = Demo()
-    load(ours, Path(state_dir))
+    load(ours, Path(state_dir), model_dir)
     ours = ours.bfloat16().float().cuda().eval()
     config = Gemma4Config.from_pretrained(model_dir)
     config._attn_implementation = 'eager'

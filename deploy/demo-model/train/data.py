@@ -1,6 +1,4 @@
 """Packed batches of examples, made by worker processes from seeds."""
-import glob
-import multiprocessing as mp
 import random
 from pathlib import Path
 
@@ -11,14 +9,6 @@ from tokenizers import Tokenizer
 from chat import encode
 from config import PATCH, POOL
 from skills import SKILLS, images
-
-FONT_PATTERN = ['/usr/share/fonts/truetype/*/*.ttf', 'fonts/*.ttf']
-LATIN_FONTS = ('DejaVu', 'Liberation', 'FreeSans', 'FreeSerif', 'FreeMono', 'Lato-', 'OpenSans')
-
-
-def find_fonts(folder):
-    found = sorted(p for pattern in FONT_PATTERN for p in glob.glob(str(Path(folder) / pattern)) + glob.glob(pattern))
-    return [p for p in found if Path(p).name.startswith(LATIN_FONTS)]
 
 
 def soft_tokens(image):

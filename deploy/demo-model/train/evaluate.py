@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer
 
 from config import ID, STOP_IDS
-from data import Packer, find_fonts
+from data import Packer
 from model import Demo
 from skills import SKILLS, images
 from train import PATCHES, TOKENS, load, to_device
@@ -66,10 +66,10 @@ def main():
     args.add_argument('--count', type=int, default=200); args.add_argument('--json', default='')
     args.add_argument('--show', type=int, default=0)
     a = args.parse_args()
-    images.FONTS[:] = find_fonts(Path(__file__).parent)
+    images.FONTS[:] = images.find_fonts()
     tokenizer = Tokenizer.from_file(str(Path(a.model_dir) / 'tokenizer.json'))
     model = Demo()
-    load(model, Path(a.state_dir))
+    load(model, Path(a.state_dir), a.model_dir)
     model = model.bfloat16().float().cuda().eval()
     compiled = torch.compile(model, dynamic=False)
     compiled.logits = model.logits

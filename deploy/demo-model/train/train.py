@@ -1,4 +1,5 @@
-"""Trains the demo model on one GPU, in pieces: each call goes on from the weights of the last one.
+"""Trains the demo model on one GPU, in pieces: each call goes on from the state of the last one, the first from the
+weights in MODEL_DIR if there are any.
   train.py MODEL_DIR STATE_DIR --seconds 540 --phase steady|decay"""
 import argparse
 import json
@@ -10,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from data import Stream, find_fonts
+from data import Stream
 from model import Demo
-from skills import SKILLS
+from skills import SKILLS, images
 
 TOKENS, PATCHES = 32768, 40960
 MATRIX_RATE, SCALAR_RATE, EMBED_RATE = 0.012, 2e-3, 4e-3
@@ -101,14 +102,18 @@ def save(model, folder: Path, meta):
     (folder / 'meta.json').write_text(json.dumps(meta))
 
 
-def load(model, folder: Path):
-    state = {}
+def load(model, folder: Path, model_dir=None):
+    """The saved state; without one the published bfloat16 weights of `model_dir` if there are any; else nothing."""
+    state, meta = {}, dict(steps=0, seconds=0)
     for path in sorted(folder.glob('state-*.safetensors')):
         state.update(load_file(path))
+        meta = json.loads((folder / 'meta.json').read_text())
+    if not state and model_dir:
+        for path in sorted(Path(model_dir).glob('model-*.safetensors')):
+            state.update({name.removeprefix('model.'): t.float() for name, t in load_file(path).items()})
     if state:
         model.load_state_dict(state)
-        return json.loads((folder / 'meta.json').read_text())
-    return dict(steps=0, seconds=0)
+    return meta
 
 
 def main():
@@ -118,12 +123,12 @@ def main():
     args.add_argument('--workers', type=int, default=max(1, (os.cpu_count() or 2) - 2)); args.add_argument('--shares', default='{}')
     a = args.parse_args()
     begin = time.time()
-    fonts = find_fonts(Path(__file__).parent)
+    fonts = images.find_fonts()
     shares = {n: s for n, (_, s) in SKILLS.items()} | json.loads(a.shares)
     torch.manual_seed(1)
     torch.set_float32_matmul_precision('high')
     model = Demo()
-    meta = load(model, Path(a.state_dir))
+    meta = load(model, Path(a.state_dir), a.model_dir)
     stream = Stream(a.model_dir, fonts, meta['steps'] + 1, TOKENS, PATCHES, shares, a.workers)
     model = model.cuda()
     forward = torch.compile(model, dynamic=False)

@@ -1,6 +1,8 @@
 """Pictures drawn by programs: shapes, colours, counts, positions, sizes, printed words; one to three in a prompt."""
+import glob
 import io
 import math
+from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pil, ImageDraw, ImageFont
@@ -12,8 +14,15 @@ from .words import held_out, letters
 COLORS = {'red': (220, 30, 30), 'green': (30, 160, 50), 'blue': (40, 70, 220), 'yellow': (240, 220, 40), 'black': (20, 20, 20),
           'white': (245, 245, 245), 'orange': (250, 140, 20), 'purple': (140, 40, 170)}
 SHAPES = ['circle', 'square', 'triangle', 'star', 'cross']
-FONTS = []      # set by data.py: paths of TrueType files
+FONTS = []      # set with find_fonts(): paths of TrueType files
+FONT_PATTERNS = ['/usr/share/fonts/truetype/*/*.ttf', str(Path(__file__).parent.parent / 'fonts/*.ttf')]
+LATIN_FONTS = ('DejaVu', 'Liberation', 'FreeSans', 'FreeSerif', 'FreeMono', 'Lato-', 'OpenSans')
 WORDS = 'cat dog sun tree book stop open exit sale milk fire ice star moon north south east west left right taxi hotel zoo park bank shop bus'.split()
+
+
+def find_fonts():
+    found = sorted(p for pattern in FONT_PATTERNS for p in glob.glob(pattern))
+    return [p for p in found if Path(p).name.startswith(LATIN_FONTS)]
 
 
 def target_size(h, w, budget):
@@ -59,7 +68,7 @@ def finish(rng, picture, budget=None, stamp=''):
         picture = Pil.open(data).convert('RGB')
     budget = budget or rng.choices(BUDGETS, (40, 25, 22, 9, 4))[0]
     h, w = target_size(picture.height, picture.width, budget)
-    return Image(np.asarray(picture.resize((w, h), Pil.BICUBIC)), stamp)
+    return Image(np.asarray(picture.resize((w, h), Pil.BICUBIC)), stamp, picture, budget)
 
 
 def single_shape(rng):
