@@ -189,6 +189,19 @@ void attention(benchmark::State& state, Lab& lab, bool is_global, int32_t rows, 
          keys * shape.num_heads * shape.head_dim * 4);
 }
 
+// One picture of height x width patches in a tower layer of the published size.
+void patch_attention(benchmark::State& state, Lab& lab, PatchGrid grid) {
+  const PatchAttentionShape shape = {16, 72, 1e-6f, nullptr};
+  const int64_t count = grid.num_patches();
+  const int64_t width = int64_t{shape.num_heads} * shape.head_dim;
+  Floats q(count * width), k(count * width), v(count * width), out(count * width);
+  for (float& value : q.data) value *= 0.3f;
+  const PatchQkv qkv = {q.view(count, width), k.view(count, width), v.view(count, width)};
+  for (auto _ : state) lab.ops->patch_attention(shape, qkv, {1, &grid}, out.view(count, width));
+  const auto n = static_cast<double>(count);
+  report(state, 16 * n * static_cast<double>(width), 4 * n * n * static_cast<double>(width));
+}
+
 void sample(benchmark::State& state, Lab& lab, const SamplingRow& row, int64_t vocab_size) {
   Floats logits(vocab_size);
   std::mt19937 engine(2);
@@ -260,6 +273,13 @@ void add_attention(Lab& lab) {
   }
 }
 
+void add_patch_attention(Lab& lab) {
+  for (const PatchGrid grid : {PatchGrid{18, 33}, PatchGrid{36, 66}}) {
+    add("BM_PatchAttention/patches:" + std::to_string(grid.num_patches()),
+        [&lab, grid](auto& state) { patch_attention(state, lab, grid); });
+  }
+}
+
 void add_sampling(Lab& lab) {
   struct Case {
     const char* name;
@@ -292,6 +312,7 @@ int main(int argc, char** argv) {
   beryl::kernels::add("BM_Read", [&](auto& state) { beryl::kernels::read_pool(state, lab); });
   beryl::kernels::add_weights(lab);
   beryl::kernels::add_attention(lab);
+  beryl::kernels::add_patch_attention(lab);
   beryl::kernels::add_sampling(lab);
   benchmark::RunSpecifiedBenchmarks();
   return 0;

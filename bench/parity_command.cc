@@ -23,6 +23,7 @@ constexpr int kMaxRanks = 64;
 struct ParityArguments {
   ParityOptions parity;
   std::string directory;
+  std::string model_directory;
   std::string device = "cpu";
   std::string fault = "none";
   int num_ranks = 1;
@@ -51,6 +52,7 @@ void run(ParityArguments arguments) {
   }
   ParityOptions& options = arguments.parity;
   options.directory = arguments.directory;
+  options.model_directory = arguments.model_directory;
   if (!kernels::cpu::is_supported(kernels::cpu::resolve(options.isa))) {
     throw std::runtime_error("--isa: this CPU does not have it");
   }
@@ -74,11 +76,16 @@ void add_parity_command(CLI::App& app) {
       "Examples:\n"
       "  beryl-bench parity tests/data/tiny\n"
       "  beryl-bench parity tests/data/narrow --ranks 4 --cases short,window\n"
+      "  beryl-bench parity tests/data/demo-model --model deploy/demo-model\n"
       "  mpirun -n 2 beryl-bench parity tests/data/tiny");
   command
       ->add_option("DIR", arguments->directory,
-                   "Folder with config.json, cases.json, expected.safetensors")
+                   "Folder with cases.json, expected.safetensors and the model")
       ->required()
+      ->check(CLI::ExistingDirectory);
+  command
+      ->add_option("--model", arguments->model_directory,
+                   "Folder with config.json and weights, where DIR holds neither")
       ->check(CLI::ExistingDirectory);
   command->add_option("--ranks", arguments->num_ranks, "Ranks, each a thread with its experts")
       ->check(CLI::Range(1, kMaxRanks))

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 namespace beryl {
@@ -79,6 +80,44 @@ void add_http_options(CLI::App& app, CoordinatorOptions& options) {
   app.add_option("--shutdown-timeout", options.shutdown_timeout_s,
                  "Seconds that running requests get after SIGTERM")
       ->check(CLI::Range(0U, 86'400U))
+      ->capture_default_str()
+      ->group(group);
+}
+
+// {"image": 4, "video": 1}, as in vLLM.
+void read_media_limits(const std::string& text, media::MediaOptions& media) {
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  const auto fail = [] {
+    throw CLI::ValidationError("--limit-mm-per-prompt", "needs JSON such as {\"image\": 4}");
+  };
+  if (!json.is_object()) fail();
+  for (const auto& [name, limit] : json.items()) {
+    const bool is_known = name == "image" || name == "video";
+    if (!is_known || !limit.is_number_unsigned() || limit.get<uint64_t>() > 10'000) fail();
+    (name == "image" ? media.max_images_per_prompt : media.max_videos_per_prompt) =
+        limit.get<uint32_t>();
+  }
+}
+
+void add_media_options(CLI::App& app, CoordinatorOptions& options) {
+  const char* group = "Pictures and videos";
+  media::MediaOptions& media = options.media;
+  app.add_option_function<std::string>(
+         "--limit-mm-per-prompt",
+         [&media](const std::string& text) { read_media_limits(text, media); },
+         "Most media of one request [{\"image\": 32, \"video\": 2}]")
+      ->type_name("JSON")
+      ->group(group);
+  app.add_option("--allowed-media-domains", media.fetch.allowed_hosts,
+                 "Hosts that pictures may be fetched from [all with a public address]")
+      ->group(group);
+  app.add_option("--allowed-local-media-path", media.allowed_local_media_path,
+                 "Directory below which file: URLs may be read [none]")
+      ->check(CLI::ExistingDirectory)
+      ->group(group);
+  app.add_option("--max-image-pixels", media.image.max_image_pixels,
+                 "Width times height of a picture")
+      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 30U))
       ->capture_default_str()
       ->group(group);
 }
@@ -172,6 +211,7 @@ ParsedCoordinatorOptions parse_coordinator_options(int argc, const char* const* 
   app.set_version_flag("--version", BERYL_VERSION);
   add_model_options(app, parsed.options);
   add_http_options(app, parsed.options);
+  add_media_options(app, parsed.options);
   add_scheduling_options(app, parsed.options);
   add_cluster_options(app, parsed.options);
   add_process_options(app, parsed.options);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "coordinator/cluster/cluster_options.h"
+#include "coordinator/media/media_options.h"
 #include "parallel/base/log.h"
 
 namespace beryl {
@@ -25,6 +26,7 @@ struct CoordinatorOptions {
   uint32_t num_io_threads = 2;
   uint32_t request_timeout_s = 3'600;
   uint32_t shutdown_timeout_s = 60;
+  media::MediaOptions media;
 
   cluster::ClusterOptions cluster;
   std::string secret_file;

@@ -60,6 +60,7 @@ api::ServerOptions api_options(const CoordinatorOptions& options) {
   out.sampling = api::merge({}, config.sampling);
   out.eos_token_ids = config.eos_token_ids;
   out.enable_thinking = options.enable_thinking;
+  out.media = options.media;
   out.request_timeout = std::chrono::seconds(options.request_timeout_s);
   return out;
 }

@@ -39,6 +39,16 @@ struct TensorView {
   }
   size_t num_bytes() const { return static_cast<size_t>(num_elements()) * dtype_bytes(dtype); }
 
+  // Rows [begin, begin + count) of the first dimension.
+  TensorView rows(int64_t begin, int64_t count) const {
+    BERYL_CHECK(num_dims > 0 && begin >= 0 && count >= 0 && begin + count <= shape[0]);
+    TensorView part = *this;
+    part.shape[0] = count;
+    const int64_t row = shape[0] == 0 ? 0 : num_elements() / shape[0];
+    part.data = static_cast<char*>(data) + static_cast<size_t>(begin * row) * dtype_bytes(dtype);
+    return part;
+  }
+
   template <typename T>
   T* as() const {
     return static_cast<T*>(data);

@@ -45,7 +45,9 @@ class FaultyOps final : public kernels::Ops {
   void attention(const kernels::AttentionShape& shape, const TensorView& q,
                  const kernels::BatchView& batch, const kernels::KvCacheView& cache,
                  const TensorView& out) override {
-    ops_->attention(shape, q, batch, cache, out);
+    kernels::BatchView changed = batch;
+    if (fault_ == PlantedFault::kCausalSpans) changed.visible_end = nullptr;
+    ops_->attention(shape, q, changed, cache, out);
   }
   void route(const kernels::RouterWeights& weights, const TensorView& x, float eps,
              const TensorView& topk_idx, const TensorView& topk_weights) override {
@@ -92,6 +94,34 @@ class FaultyOps final : public kernels::Ops {
     ops_->sample(logits, batch, sampled);
   }
 
+  void cut_patches(const kernels::ImageView* images, int num_images, int patch_size,
+                   const TensorView& out) override {
+    ops_->cut_patches(images, num_images, patch_size, out);
+  }
+  void add_patch_positions(const TensorView& table, const kernels::PatchBatch& batch,
+                           const TensorView& x) override {
+    ops_->add_patch_positions(table, batch, x);
+  }
+  // Grids are turned, so that columns count as rows.
+  void patch_attention_inputs(const kernels::PatchAttentionShape& shape,
+                              const kernels::AttentionWeights& weights, const TensorView& x,
+                              const kernels::PatchBatch& batch,
+                              const kernels::PatchQkv& out) override {
+    std::vector<kernels::PatchGrid> grids(batch.grids, batch.grids + batch.num_images);
+    if (fault_ == PlantedFault::kTurnGrids) {
+      for (kernels::PatchGrid& grid : grids) std::swap(grid.width, grid.height);
+    }
+    ops_->patch_attention_inputs(shape, weights, x, {batch.num_images, grids.data()}, out);
+  }
+  void patch_attention(const kernels::PatchAttentionShape& shape, const kernels::PatchQkv& qkv,
+                       const kernels::PatchBatch& batch, const TensorView& out) override {
+    ops_->patch_attention(shape, qkv, batch, out);
+  }
+  void pool_patches(const kernels::PatchPooling& pooling, const TensorView& x,
+                    const kernels::PatchBatch& batch, const TensorView& out) override {
+    ops_->pool_patches(pooling, x, batch, out);
+  }
+
  private:
   std::unique_ptr<kernels::Ops> ops_;
   PlantedFault fault_;
@@ -104,6 +134,8 @@ PlantedFault parse_planted_fault(std::string_view name) {
   if (name == "skip-layer-scalar") return PlantedFault::kSkipLayerScalar;
   if (name == "permute-sum") return PlantedFault::kPermuteSum;
   if (name == "skip-post-norm") return PlantedFault::kSkipPostNorm;
+  if (name == "turn-grids") return PlantedFault::kTurnGrids;
+  if (name == "causal-spans") return PlantedFault::kCausalSpans;
   throw std::invalid_argument(fmt::format("unknown fault \"{}\"", name));
 }
 

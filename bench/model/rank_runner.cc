@@ -84,14 +84,15 @@ base::Status RankRunner::run(const GroupStep& step, expert::StepMode mode,
                .num_segments = static_cast<int>(query_start_loc_.size()) - 1,
                .positions = positions_.data(),
                .query_start_loc = query_start_loc_.data(),
-               .visible_end = nullptr,
+               .visible_end = visible_end_.data(),
                .global_blocks = global_table_.view(limits_.block_size),
                .sliding_blocks = sliding_table_.view(limits_.block_size)},
       .shape = {.mode = mode,
                 .bucket = *std::max_element(rank_rows.begin(), rank_rows.end()),
                 .rank_rows = rank_rows},
       .request_seeds = request_seeds_.data(),
-      .logits_rows = logits_rows_};
+      .logits_rows = logits_rows_,
+      .features = features_};
   return decoder_.forward(batch, observer);
 }
 
@@ -99,6 +100,8 @@ void RankRunner::build_batch(const std::vector<Segment>& segments) {
   rows_.clear();
   token_ids_.clear();
   positions_.clear();
+  visible_end_.clear();
+  features_.clear();
   request_seeds_.clear();
   logits_rows_.clear();
   query_start_loc_ = {0};
@@ -116,10 +119,25 @@ void RankRunner::build_batch(const std::vector<Segment>& segments) {
       positions_.push_back(begin + i);
       request_seeds_.push_back(static_cast<uint64_t>(segment.request_id));
     }
+    add_spans(segment, begin, request.num_computed_tokens);
     token_ids_.insert(token_ids_.end(), segment.token_ids.begin(), segment.token_ids.end());
     query_start_loc_.push_back(static_cast<int32_t>(rows_.size()));
     append_table(request.global_blocks, 0, &global_table_);
     append_table(request.sliding_blocks, request.first_sliding_block, &sliding_table_);
+  }
+}
+
+// `begin` and `end` are the positions of the segment, whose rows are the last ones so far.
+void RankRunner::add_spans(const Segment& segment, int begin, int end) {
+  const int first_row = static_cast<int>(rows_.size()) - (end - begin);
+  visible_end_.insert(visible_end_.end(), positions_.begin() + first_row, positions_.end());
+  for (const FeatureSpan& span : segment.spans) {
+    if (span.end() <= begin || span.first >= end) continue;
+    BERYL_ASSERT(span.first >= begin && span.end() <= end, "[{}, {}) cuts the span [{}, {})", begin,
+                 end, span.first, span.end());
+    const int row = first_row + span.first - begin;
+    features_.push_back({.first_row = row, .features = span.features});
+    std::fill_n(visible_end_.begin() + row, span.end() - span.first, span.end() - 1);
   }
 }
 

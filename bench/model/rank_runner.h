@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "bench/model/feature_span.h"
 #include "kernels/ops.h"
 #include "parallel/base/expected.h"
 #include "parallel/comm/communicator.h"
@@ -22,6 +23,8 @@ struct Segment {
   int request_id = 0;
   std::vector<int32_t> token_ids;
   std::vector<int32_t> logits_offsets;  // tokens of the segment whose logits are wanted, ascending
+  // Pictures of the request. Those outside of the segment are ignored, none may be cut by it.
+  std::vector<FeatureSpan> spans = {};
 };
 
 // A segment that wants all logits, and one that wants those of its last token.
@@ -89,6 +92,7 @@ class RankRunner {
   };
 
   void build_batch(const std::vector<Segment>& segments);
+  void add_spans(const Segment& segment, int begin, int end);
   void extend(Request* request, int num_tokens);
   void append_table(const std::vector<int32_t>& blocks, int first_block, Table* table);
 
@@ -106,6 +110,8 @@ class RankRunner {
   std::vector<RowPlace> rows_;
   std::vector<int32_t> token_ids_;
   std::vector<int32_t> positions_;
+  std::vector<int32_t> visible_end_;
+  std::vector<model::FeatureRows> features_;
   std::vector<int32_t> query_start_loc_;
   std::vector<uint64_t> request_seeds_;
   std::vector<int32_t> logits_rows_;

@@ -89,6 +89,7 @@ void Comparison::add_sampled_row(size_t row, std::span<const float> logits) {
 
 void Comparison::add_routing(int layer, size_t row, std::span<const int32_t> topk_idx,
                              std::span<const float> topk_weights) {
+  if (reference_.topk_idx.empty()) return;
   ++num_routed_;
   const size_t top_k = topk_idx.size();
   const size_t begin = (static_cast<size_t>(layer) * reference_.positions.size() + row) * top_k;
@@ -134,11 +135,37 @@ void Comparison::add_greedy(size_t i, std::span<const float> logits, float min_m
   }
 }
 
+void Comparison::add_features(std::span<const float> features) {
+  const auto width = static_cast<size_t>(config_.hidden_size);
+  const size_t stride = width * static_cast<size_t>(reference_.feature_stride);
+  for (size_t begin = 0; begin < features.size(); begin += stride) {
+    for (size_t i = 0; i < width && num_features_ < reference_.features.size(); ++i) {
+      const double expected = reference_.features[num_features_++];
+      raise(&max_feature_difference_, std::abs(expected - features[begin + i]));
+    }
+  }
+}
+
+// Not a single level of a pixel may differ: one moves features by a hundredth.
+void Comparison::add_patches(std::span<const float> patches) {
+  const auto is_equal = [](float found, float recorded) { return found == 2 * (recorded - 0.5f); };
+  patches_differ_ |= !std::equal(patches.begin(), patches.end(), reference_.patches.begin(),
+                                 reference_.patches.end(), is_equal);
+}
+
+void Comparison::add_patch_positions(std::span<const int32_t> positions) {
+  patches_differ_ |=
+      !std::equal(positions.begin(), positions.end(), reference_.patch_positions.begin(),
+                  reference_.patch_positions.end());
+}
+
 // Rows that were never compared count as a failure: an empty run must not look like a good one.
 bool Comparison::passed(const ParityLimits& limits) const {
   const auto num_layers = static_cast<size_t>(config_.num_hidden_layers);
-  return num_rows_ == reference_.positions.size() &&
-         num_routed_ == reference_.positions.size() * num_layers &&
+  const size_t num_routed = reference_.topk_idx.empty() ? 0 : reference_.positions.size();
+  return num_rows_ == reference_.positions.size() && num_routed_ == num_routed * num_layers &&
+         num_features_ == reference_.features.size() && !patches_differ_ &&
+         max_feature_difference_ <= limits.max_feature_difference &&
          num_hidden_ == reference_.hidden_positions.size() * (num_layers + 1) &&
          static_cast<size_t>(greedy_equal_ + greedy_near_ties_) == reference_.greedy.size() &&
          greedy_wrong_ == 0 && max_logit_difference_ <= limits.max_logit_difference &&
@@ -149,12 +176,21 @@ bool Comparison::passed(const ParityLimits& limits) const {
 std::string Comparison::line(const ParityLimits& limits) const {
   const double mean_kl = num_rows_ == 0 ? 0 : kl_sum_ / static_cast<double>(num_rows_);
   const auto worst = std::max_element(hidden_errors_.begin(), hidden_errors_.end());
+  std::string pictures;
+  if (reference_.has_media) {
+    pictures = fmt::format(", patches {}", patches_differ_              ? "DIFFER"
+                                           : reference_.patches.empty() ? "not recorded"
+                                                                        : "equal");
+    if (!reference_.features.empty()) {
+      pictures += fmt::format(", max feature difference {:.2e}", max_feature_difference_);
+    }
+  }
   return fmt::format(
       "{}: {}, max logit difference {:.2e}, mean KL {:.2e}, routing flips {} of {}, routing weight "
-      "difference {:.1e}, hidden error {:.1e} (stage {}), greedy {}/{}",
+      "difference {:.1e}, hidden error {:.1e} (stage {}), greedy {}/{}{}",
       reference_.name, passed(limits) ? "ok" : "FAILED", max_logit_difference_, mean_kl,
       routing_flips_, num_routed_, max_weight_difference_, *worst, worst - hidden_errors_.begin(),
-      greedy_equal_, reference_.greedy.size());
+      greedy_equal_, reference_.greedy.size(), pictures);
 }
 
 std::string Comparison::stages() const {

@@ -13,6 +13,7 @@ namespace beryl::bench {
 struct ParityLimits {
   double max_logit_difference = 1e-3;
   double max_weight_difference = 1e-3;  // of routing weights
+  double max_feature_difference = 1e-3;
   int max_routing_flips = 0;
   float min_margin = 1e-3f;  // below it a greedy choice may differ
 };
@@ -34,6 +35,14 @@ class Comparison {
   // Greedy choice number i, from the logits after i forced tokens.
   void add_greedy(size_t i, std::span<const float> logits, float min_margin);
 
+  // Features of all pictures [soft tokens, H].
+  void add_features(std::span<const float> features);
+  // Patches of all pictures as the tower reads them [patches, 3 * patch_size^2], numbers in [-1,
+  // 1].
+  void add_patches(std::span<const float> patches);
+  // (column, row) of all patches.
+  void add_patch_positions(std::span<const int32_t> positions);
+
   bool passed(const ParityLimits& limits) const;
   // "short: ok, max logit difference 2.1e-06, ..." - one line.
   std::string line(const ParityLimits& limits) const;
@@ -52,6 +61,9 @@ class Comparison {
   size_t num_hidden_ = 0;
   double max_logit_difference_ = 0;
   double max_weight_difference_ = 0;
+  size_t num_features_ = 0;  // numbers compared
+  double max_feature_difference_ = 0;
+  bool patches_differ_ = false;
   double kl_sum_ = 0;
   int routing_flips_ = 0;
   std::vector<double> hidden_errors_;  // [layers + 1] largest ||difference|| / ||reference||

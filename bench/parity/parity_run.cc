@@ -7,6 +7,7 @@
 
 #include "bench/model/model_source.h"
 #include "bench/model/rank_runner.h"
+#include "bench/parity/case_pictures.h"
 #include "bench/parity/reference.h"
 #include "kernels/cpu/cpu_ops.h"
 
@@ -71,13 +72,29 @@ class CaseObserver final : public model::LayerObserver {
 class ParityRank {
  public:
   ParityRank(const ParityOptions& options, const model::ModelConfig& config,
+             const weights::ModelWeights& weights, kernels::Ops& ops,
              comm::Communicator& communicator, RankRunner& runner)
-      : options_(options), config_(config), communicator_(communicator), runner_(runner) {}
+      : options_(options),
+        config_(config),
+        weights_(weights),
+        ops_(ops),
+        communicator_(communicator),
+        runner_(runner) {}
 
   Comparison run(const ReferenceCase& reference) {
     Comparison comparison(reference, config_);
     CaseObserver observer(reference, runner_, config_.num_hidden_layers, &comparison);
-    prefill(reference, &observer, &comparison);
+    std::vector<FeatureSpan> spans = find_spans(reference, config_);
+    std::optional<model::Features> features;
+    if (is_home() && !spans.empty()) {
+      features = encode_pictures(reference, {config_, *weights_.vision(), ops_}, &comparison);
+      int64_t first = 0;
+      for (FeatureSpan& span : spans) {
+        span.features = features->view().rows(first, span.features.shape[0]);
+        first += span.features.shape[0];
+      }
+    }
+    prefill(reference, spans, &observer, &comparison);
     decode(reference, &comparison);
     runner_.drop_all();
     return comparison;
@@ -93,15 +110,17 @@ class ParityRank {
 
   bool is_home() const { return communicator_.rank() == 0; }
 
-  void prefill(const ReferenceCase& reference, model::LayerObserver* observer,
-               Comparison* comparison) {
+  void prefill(const ReferenceCase& reference, const std::vector<FeatureSpan>& spans,
+               model::LayerObserver* observer, Comparison* comparison) {
     const auto num_tokens = static_cast<int>(reference.input_ids.size());
-    for (int begin = 0; begin < num_tokens; begin += options_.max_chunk) {
-      const int end = std::min(num_tokens, begin + options_.max_chunk);
+    int end = 0;
+    for (int begin = 0; begin < num_tokens; begin = end) {
+      end = chunk_end(begin, options_.max_chunk, num_tokens, spans);
       Segment segment{
           .request_id = 0,
           .token_ids = {reference.input_ids.begin() + begin, reference.input_ids.begin() + end},
-          .logits_offsets = {}};
+          .logits_offsets = {},
+          .spans = spans};
       for (int position = begin; position < end; ++position) {
         const bool is_last = position + 1 == num_tokens && !reference.greedy.empty();
         if (is_last || index_of(reference.positions, position)) {
@@ -140,30 +159,36 @@ class ParityRank {
 
   const ParityOptions& options_;
   const model::ModelConfig& config_;
+  const weights::ModelWeights& weights_;
+  kernels::Ops& ops_;
   comm::Communicator& communicator_;
   RankRunner& runner_;
 };
 
-RunnerLimits runner_limits(const Reference& reference, const ParityOptions& options) {
+RunnerLimits runner_limits(const Reference& reference, const model::ModelConfig& config,
+                           const ParityOptions& options) {
   size_t longest = 1;
+  int max_rows = options.max_chunk;
   for (const ReferenceCase& one : reference.cases) {
     longest = std::max(longest, one.input_ids.size() + one.greedy.size());
+    max_rows = std::max(max_rows, longest_span(find_spans(one, config)));
   }
-  return {
-      .max_rows = options.max_chunk, .max_positions = static_cast<int>(longest), .max_requests = 1};
+  return {.max_rows = max_rows, .max_positions = static_cast<int>(longest), .max_requests = 1};
 }
 
 }  // namespace
 
 ParityCounts run_parity(const ParityOptions& options, comm::Communicator& communicator,
                         const std::function<void(const std::string&)>& report) {
-  const model::ModelConfig config = model::load_model_config(options.directory / "config.json");
+  const std::filesystem::path model_directory =
+      options.model_directory.empty() ? options.directory : options.model_directory;
+  const model::ModelConfig config = model::load_model_config(model_directory / "config.json");
   const Reference reference = load_reference(options.directory, config, options.cases);
   const expert::Placement placement =
       expert::Placement::contiguous(config.num_experts, communicator.size());
   const bool is_home = communicator.rank() == 0;
   const weights::ModelWeights weights =
-      load_weights(config, {options.directory, reference.dummy},
+      load_weights(config, {model_directory, reference.dummy},
                    {.local_experts = placement.local_experts(communicator.rank()),
                     .num_threads = options.num_threads,
                     .progress = is_home ? base::terminal_progress("weights", stderr) : nullptr});
@@ -175,13 +200,13 @@ ParityCounts run_parity(const ParityOptions& options, comm::Communicator& commun
                      .ops = *ops,
                      .communicator = communicator,
                      .placement = placement},
-                    runner_limits(reference, options));
-  ParityRank rank(options, config, communicator, runner);
+                    runner_limits(reference, config, options));
+  ParityRank rank(options, config, weights, *ops, communicator, runner);
   ParityCounts counts;
   for (const ReferenceCase& one : reference.cases) {
-    if (one.has_media) {
+    if (one.has_media && !config.vision) {
       ++counts.skipped;
-      if (is_home) report(one.name + ": skipped (media)");
+      if (is_home) report(one.name + ": skipped (the model reads text only)");
       continue;
     }
     const Comparison comparison = rank.run(one);

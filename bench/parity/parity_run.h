@@ -15,9 +15,10 @@ namespace beryl::bench {
 
 struct ParityOptions {
   std::filesystem::path directory;
-  std::vector<std::string> cases;  // empty: all
-  int num_threads = 1;             // of each rank
-  int max_chunk = 256;             // prompt tokens in one step
+  std::filesystem::path model_directory;  // config.json and weights; empty: `directory`
+  std::vector<std::string> cases;         // empty: all
+  int num_threads = 1;                    // of each rank
+  int max_chunk = 256;                    // prompt tokens in one step
   kernels::cpu::Isa isa = kernels::cpu::Isa::kBest;
   PlantedFault fault = PlantedFault::kNone;
   bool verbose = false;  // also the hidden error of each layer

@@ -25,7 +25,7 @@ class ExpectedReader {
   ExpectedReader(const SafetensorsFile& file, const model::ModelConfig& config)
       : file_(file), config_(config) {}
 
-  void read_full(ReferenceCase* out) const;
+  void read_full(ReferenceCase* out, bool is_video) const;
   void read_sampled(ReferenceCase* out) const;
 
  private:
@@ -69,6 +69,32 @@ class ExpectedReader {
     out->topk_weights = read<float>(out->name + ".topk_weights", count);
   }
 
+  // Features of picture i; its patches, where they were kept.
+  void read_picture(size_t i, ReferenceCase* out) const {
+    const model::VisionConfig& vision = *config_.vision;
+    const std::string prefix = fmt::format("{}.image{}.", out->name, i);
+    const size_t num_tokens = count_soft_tokens(out->pictures[i]);
+    append(read<float>(prefix + "features", num_tokens * static_cast<size_t>(config_.hidden_size)),
+           &out->features);
+    if (!file_.tensors().contains(prefix + "pixels")) return;
+    const auto side = static_cast<size_t>(vision.pooling_kernel_size);
+    const size_t num_patches = num_tokens * side * side;
+    const auto patch_size = static_cast<size_t>(vision.patch_size);
+    append(read<float>(prefix + "pixels", num_patches * 3 * patch_size * patch_size),
+           &out->patches);
+    append(read<int32_t>(prefix + "positions", num_patches * 2), &out->patch_positions);
+  }
+
+  size_t count_soft_tokens(const media::RgbImage& picture) const {
+    const auto unit = static_cast<unsigned>(config_.vision->soft_token_size());
+    return size_t{picture.height / unit} * (picture.width / unit);
+  }
+
+  template <typename T>
+  static void append(const std::vector<T>& values, std::vector<T>* all) {
+    all->insert(all->end(), values.begin(), values.end());
+  }
+
   size_t hidden_count(const ReferenceCase& out) const {
     return static_cast<size_t>(config_.num_hidden_layers + 1) * out.hidden_positions.size() *
            static_cast<size_t>(config_.hidden_size);
@@ -78,18 +104,24 @@ class ExpectedReader {
   const model::ModelConfig& config_;
 };
 
-void ExpectedReader::read_full(ReferenceCase* out) const {
-  out->positions.resize(out->input_ids.size());
-  std::iota(out->positions.begin(), out->positions.end(), 0);
-  out->hidden_positions = out->positions;
+// Of videos only logits were recorded.
+void ExpectedReader::read_full(ReferenceCase* out, bool is_video) const {
+  if (out->positions.empty()) {
+    out->positions.resize(out->input_ids.size());
+    std::iota(out->positions.begin(), out->positions.end(), 0);
+  }
   out->logits = read<float>(out->name + ".logits",
                             out->positions.size() * static_cast<size_t>(config_.vocab_size));
+  if (is_video) return;
+  for (size_t i = 0; i < out->pictures.size(); ++i) read_picture(i, out);
+  out->hidden_positions = out->positions;
   out->hidden = read<float>(out->name + ".hidden", hidden_count(*out));
   read_routing(out);
 }
 
 void ExpectedReader::read_sampled(ReferenceCase* out) const {
   constexpr size_t kMaxHiddenPositions = 2;
+  constexpr size_t kFeatureStride = 8;
   const size_t rows = out->positions.size();
   const auto columns = [&](const char* what) {
     const StoredTensor& tensor = find(fmt::format("{}.{}", out->name, what));
@@ -108,6 +140,13 @@ void ExpectedReader::read_sampled(ReferenceCase* out) const {
       read<float>(out->name + ".every256", rows * static_cast<size_t>(out->num_sampled));
   out->hidden = read<float>(out->name + ".hidden_last2", hidden_count(*out));
   read_routing(out);
+  if (out->pictures.empty()) return;
+  size_t num_tokens = 0;
+  for (const media::RgbImage& picture : out->pictures) num_tokens += count_soft_tokens(picture);
+  out->feature_stride = kFeatureStride;
+  const size_t num_features = (num_tokens + kFeatureStride - 1) / kFeatureStride;
+  out->features =
+      read<float>(out->name + ".features", num_features * static_cast<size_t>(config_.hidden_size));
 }
 
 json read_json(const std::filesystem::path& path) {
@@ -120,12 +159,14 @@ json read_json(const std::filesystem::path& path) {
   return root;
 }
 
+bool has_list(const json& entry, const char* key) {
+  return entry.contains(key) && !entry.at(key).empty();
+}
+
 ReferenceCase read_case(const std::string& name, const json& entry) {
   ReferenceCase out;
   out.name = name;
-  out.has_media = (entry.contains("images") && !entry.at("images").empty()) ||
-                  (entry.contains("frames") && !entry.at("frames").empty());
-  if (out.has_media) return out;
+  out.has_media = has_list(entry, "images") || has_list(entry, "frames");
   out.input_ids = entry.at("input_ids").get<std::vector<int32_t>>();
   out.positions = entry.value("positions", std::vector<int32_t>{});
   out.greedy = entry.value("greedy", std::vector<int32_t>{});
@@ -133,22 +174,51 @@ ReferenceCase read_case(const std::string& name, const json& entry) {
   return out;
 }
 
+// Names of files, or of sizes to draw. A file without a budget has its final size already.
+std::vector<media::RgbImage> read_pictures(const std::filesystem::path& directory, const json& root,
+                                           const json& entry) {
+  std::vector<media::RgbImage> pictures;
+  for (const json& name : entry.at(has_list(entry, "frames") ? "frames" : "images")) {
+    if (root.contains("image_shapes")) {
+      const json& shape = root.at("image_shapes").at(name.get<std::string>());
+      const auto height = shape.at("height").get<unsigned>();
+      const auto width = shape.at("width").get<unsigned>();
+      if (height > kMaxPictureSide || width > kMaxPictureSide) {
+        throw std::runtime_error(
+            fmt::format("{}: picture of {} x {} pixels", directory.string(), width, height));
+      }
+      pictures.push_back(draw_picture(height, width));
+    } else {
+      const std::filesystem::path file = directory / name.get<std::string>();
+      pictures.push_back(entry.contains("max_soft_tokens")
+                             ? load_resized_png(file, entry.at("max_soft_tokens").get<unsigned>())
+                             : load_png(file));
+    }
+  }
+  return pictures;
+}
+
+struct NamedCase {
+  ReferenceCase one;
+  const json* entry;
+};
+
 // Both formats as one list.
-std::vector<ReferenceCase> read_cases(const json& root) {
-  std::vector<ReferenceCase> cases;
+std::vector<NamedCase> read_cases(const json& root) {
+  std::vector<NamedCase> cases;
   if (root.at("cases").is_array()) {
     for (const json& entry : root.at("cases")) {
-      cases.push_back(read_case(entry.at("case").get<std::string>(), entry));
+      cases.push_back({read_case(entry.at("case").get<std::string>(), entry), &entry});
     }
     return cases;
   }
   for (const auto& [name, entry] : root.at("cases").items()) {
     ReferenceCase one = read_case(name, entry);
-    if (name == "short") {  // the only one with a continuation, recorded at the top
-      one.greedy = root.value("greedy", std::vector<int32_t>{});
-      one.greedy_margin = root.value("greedy_margin", std::vector<float>{});
+    if (name == "short" && root.contains("greedy")) {  // the only continuation, beside the cases
+      one.greedy = root.at("greedy").get<std::vector<int32_t>>();
+      one.greedy_margin = root.at("greedy_margin").get<std::vector<float>>();
     }
-    cases.push_back(std::move(one));
+    cases.push_back({std::move(one), &entry});
   }
   return cases;
 }
@@ -182,13 +252,14 @@ Reference load_reference(const std::filesystem::path& directory, const model::Mo
   const SafetensorsFile expected(directory / "expected.safetensors");
   const ExpectedReader reader(expected, config);
   std::vector<std::string> missing = selection;
-  for (ReferenceCase& one : read_cases(root)) {
+  for (auto& [one, entry] : read_cases(root)) {
     const auto it = std::find(missing.begin(), missing.end(), one.name);
     if (!selection.empty() && it == missing.end()) continue;
     if (it != missing.end()) missing.erase(it);
-    if (!one.has_media) {
+    if (!one.has_media || config.vision) {
       check_ids(cases_path.string(), one, config.vocab_size);
-      is_full ? reader.read_full(&one) : reader.read_sampled(&one);
+      if (one.has_media) one.pictures = read_pictures(directory, root, *entry);
+      is_full ? reader.read_full(&one, has_list(*entry, "frames")) : reader.read_sampled(&one);
     }
     reference.cases.push_back(std::move(one));
   }

@@ -1,6 +1,7 @@
 // Reference: recorded results of another implementation, from a folder with cases.json and
 // expected.safetensors. Two formats exist: one with all logits of every position (`cases` is a
-// list), one with the largest logits and a sample of chosen positions (`cases` is an object).
+// list; of chosen positions where a case names them), one with the largest logits and a sample of
+// chosen positions (`cases` is an object).
 #pragma once
 
 #include <cstdint>
@@ -8,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/parity/picture.h"
 #include "worker/model/model_config.h"
 #include "worker/weights/model_weights.h"
 
@@ -15,14 +17,18 @@ namespace beryl::bench {
 
 struct ReferenceCase {
   std::string name;
-  bool has_media = false;  // then only the name is read
   std::vector<int32_t> input_ids;
+  bool has_media = false;
+  // Pictures in order; input_ids has a run of placeholders for each. For a model without a vision
+  // tower nothing but the name of such a case is read.
+  std::vector<media::RgbImage> pictures;
   std::vector<int32_t> positions;         // recorded positions, ascending
   std::vector<int32_t> hidden_positions;  // those with hidden states
   std::vector<int32_t> greedy;            // continuation; may be empty
   std::vector<float> greedy_margin;
 
-  // Rows below are those of `positions` (P), in order.
+  // Rows below are those of `positions` (P), in order. Hidden states and routing may be missing as
+  // a whole.
   std::vector<float> logits;  // [P, vocab_size]; empty in the second format, then:
   int num_top = 0;
   std::vector<float> top_logits;  // [P, num_top] the largest
@@ -34,6 +40,13 @@ struct ReferenceCase {
   std::vector<float> hidden;        // [layers + 1, hidden_positions, H], the last after the norm
   std::vector<int32_t> topk_idx;    // [layers, P, top_k]
   std::vector<float> topk_weights;  // [layers, P, top_k]
+
+  // Of all soft tokens in order, every feature_stride-th. [*, H]; empty where none were recorded
+  int feature_stride = 1;
+  std::vector<float> features;
+  // Of all patches of the pictures, where recorded: numbers in [0, 1], and (column, row).
+  std::vector<float> patches;            // [patches, 3 * patch_size^2]
+  std::vector<int32_t> patch_positions;  // [patches, 2]
 };
 
 struct Reference {

@@ -8,8 +8,6 @@
 namespace beryl::api {
 namespace {
 
-using base::Error;
-using base::ErrorCode;
 using base::Status;
 using Kind = Json::Kind;
 using text::ChatMessage;
@@ -22,10 +20,6 @@ constexpr std::pair<std::string_view, ChatRole> kRoles[] = {
     {"user", ChatRole::kUser},     {"assistant", ChatRole::kAssistant},
     {"tool", ChatRole::kTool},
 };
-
-constexpr std::string_view kMediaTypes[] = {
-    "image_url", "video_url", "audio_url", "input_audio", "input_image", "input_video",
-    "image",     "video",     "audio",     "file",        "input_file"};
 
 // A string member of `object` at `path`; absent and null leave `out` alone.
 Status read_member(const Json& object, std::string_view name, const std::string& path,
@@ -52,19 +46,21 @@ Status parse_role(const Json& message, const std::string& path, ChatRole& role) 
                                 param + " must be system, developer, user, assistant or tool.");
 }
 
-Status parse_part(const Json& part, const std::string& path, ChatMessage& message) {
+// `media` gets what is no text; its place in the message is the next part.
+Status parse_part(const Json& part, const std::string& path, ChatMessage& message,
+                  std::vector<MediaPart>& media) {
   if (!part.is(Kind::kObject)) return wrong_type(path, "an object", part);
   const Json* type = part.find("type");
   if (type == nullptr || !type->is(Kind::kString)) {
     return base::invalid_argument(path + ".type", path + ".type must be a string.");
   }
-  for (std::string_view media : kMediaTypes) {
-    if (type->text == media) {
-      return Error{ErrorCode::kNotImplemented,
-                   fmt::format("Content of type {} is not supported yet.", media),
-                   path,
-                   {}};
-    }
+  if (is_media_type(type->text)) {
+    auto parsed = parse_media_part(part, path);
+    if (!parsed) return std::move(parsed).error();
+    parsed->part_idx = message.parts.size();
+    message.parts.push_back({parsed->kind});
+    media.push_back(std::move(*parsed));
+    return Status::ok();
   }
   if (type->text != "text" && type->text != "input_text" && type->text != "refusal") {
     return base::invalid_argument(path + ".type", path + ".type is not known.");
@@ -75,11 +71,12 @@ Status parse_part(const Json& part, const std::string& path, ChatMessage& messag
     const std::string param = fmt::format("{}.{}", path, member);
     return base::invalid_argument(param, param + " must be a string.");
   }
-  message.parts.push_back({text::PartKind::kText, std::string(text->text)});
+  message.parts.push_back({text::PartKind::kText, std::string(text->text), {}});
   return Status::ok();
 }
 
-Status parse_content(const Json& object, const std::string& path, ChatMessage& message) {
+Status parse_content(const Json& object, const std::string& path, ChatMessage& message,
+                     std::vector<MediaPart>& media) {
   const std::string param = path + ".content";
   const Json* content = object.find_set("content");
   if (content == nullptr) {
@@ -93,7 +90,8 @@ Status parse_content(const Json& object, const std::string& path, ChatMessage& m
   }
   if (!content->is(Kind::kArray)) return wrong_type(param, "a string or a list of parts", *content);
   for (size_t i = 0; i < content->children.size(); ++i) {
-    Status status = parse_part(content->children[i], fmt::format("{}[{}]", param, i), message);
+    Status status =
+        parse_part(content->children[i], fmt::format("{}[{}]", param, i), message, media);
     if (!status) return status;
   }
   if (message.parts.empty()) message.text = std::string();
@@ -141,10 +139,11 @@ Status parse_tool_calls(const Json& object, const std::string& path, ChatMessage
   return Status::ok();
 }
 
-Status parse_message(const Json& object, const std::string& path, ChatMessage& message) {
+Status parse_message(const Json& object, const std::string& path, ChatMessage& message,
+                     std::vector<MediaPart>& media) {
   if (!object.is(Kind::kObject)) return wrong_type(path, "an object", object);
   if (Status status = parse_role(object, path, message.role); !status) return status;
-  if (Status status = parse_content(object, path, message); !status) return status;
+  if (Status status = parse_content(object, path, message, media); !status) return status;
   if (Status status = read_member(object, "name", path, message.name); !status) return status;
   if (Status status = read_member(object, "tool_call_id", path, message.tool_call_id); !status) {
     return status;
@@ -160,17 +159,26 @@ Status parse_message(const Json& object, const std::string& path, ChatMessage& m
 
 }  // namespace
 
-base::Expected<std::vector<ChatMessage>> parse_messages(const Json& body) {
+base::Expected<ParsedMessages> parse_messages(const Json& body,
+                                              const media::MediaOptions& options) {
   const Json* value = body.find("messages");
   if (value == nullptr) return base::invalid_argument("messages", "messages is missing.");
   if (!value->is(Kind::kArray)) return wrong_type("messages", "an array", *value);
   if (value->children.empty()) return base::invalid_argument("messages", "messages is empty.");
-  std::vector<ChatMessage> messages(value->children.size());
-  for (size_t i = 0; i < messages.size(); ++i) {
-    Status status = parse_message(value->children[i], fmt::format("messages[{}]", i), messages[i]);
+  ParsedMessages parsed;
+  parsed.messages.resize(value->children.size());
+  std::vector<MediaPart>& media = parsed.media.parts;
+  for (size_t i = 0; i < parsed.messages.size(); ++i) {
+    const size_t num_before = media.size();
+    Status status = parse_message(value->children[i], fmt::format("messages[{}]", i),
+                                  parsed.messages[i], media);
     if (!status) return status.error();
+    for (size_t j = num_before; j < media.size(); ++j) media[j].message_idx = i;
   }
-  return messages;
+  if (Status status = finish_media_request(body, options, parsed.media); !status) {
+    return status.error();
+  }
+  return parsed;
 }
 
 }  // namespace beryl::api

@@ -16,6 +16,8 @@ namespace beryl::api {
 struct ChatOutputContext {
   const ChatRequest& request;
   const std::vector<int32_t>& prompt_token_ids;
+  size_t num_image_tokens = 0;  // of the prompt
+  size_t num_video_tokens = 0;
   bool starts_in_reasoning = false;
   ResponseHeader header;
   const text::Tokenizer& tokenizer;

@@ -180,9 +180,10 @@ base::Expected<ChatRequest> parse_chat_request(const Json& body, const FieldCont
   auto fields = parse_generation_fields(body, Endpoint::kChat, context);
   if (!fields) return fields.error();
   request.fields = std::move(*fields);
-  auto messages = parse_messages(body);
-  if (!messages) return messages.error();
-  request.messages = std::move(*messages);
+  auto parsed = parse_messages(body, context.options.media);
+  if (!parsed) return parsed.error();
+  request.messages = std::move(parsed->messages);
+  request.media = std::move(parsed->media);
   auto tools = parse_tools(body, context.options.limits);
   if (!tools) return tools.error();
   request.tools = std::move(*tools);

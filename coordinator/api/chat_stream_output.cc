@@ -139,7 +139,9 @@ void ChatStreamOutput::end() {
 }
 
 Usage ChatStreamOutput::usage() const {
-  Usage usage{.prompt_tokens = context_.prompt_token_ids.size()};
+  Usage usage{.prompt_tokens = context_.prompt_token_ids.size(),
+              .image_tokens = context_.num_image_tokens,
+              .video_tokens = context_.num_video_tokens};
   for (const Choice& choice : choices_) {
     usage.completion_tokens += choice.state.num_tokens();
     usage.reasoning_tokens += choice.state.num_reasoning_tokens();

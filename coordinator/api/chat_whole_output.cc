@@ -58,7 +58,9 @@ std::string ChatWholeOutput::body() const {
   std::string out;
   append_header(context_.header, out);
   out += ",\"choices\":[";
-  Usage usage{.prompt_tokens = context_.prompt_token_ids.size()};
+  Usage usage{.prompt_tokens = context_.prompt_token_ids.size(),
+              .image_tokens = context_.num_image_tokens,
+              .video_tokens = context_.num_video_tokens};
   for (uint32_t i = 0; i < choices_.size(); ++i) {
     if (i > 0) out += ',';
     append_choice(i, out);

@@ -47,11 +47,20 @@ bool is_short_and_plain(std::string_view text, size_t max_bytes) {
                      [](unsigned char c) { return c > 0x20 && c < 0x7f && c != '"'; });
 }
 
+// Why a download failed is for the log.
+media::MediaOptions logging_options(media::MediaOptions options, base::Logger& logger) {
+  options.fetch.on_failure = [&logger](std::string_view why) {
+    logger.info("a URL of a client could not be fetched: {}", why);
+  };
+  return options;
+}
+
 }  // namespace
 
 Handlers::Handlers(ServerContext& context)
     : context_(context),
       keys_(context.options.api_keys),
+      media_loader_(logging_options(context.options.media, context.logger)),
       eos_token_ids_(context.options.eos_token_ids),
       system_fingerprint_("beryl-" + context.options.version),
       started_(unix_seconds()),
@@ -72,6 +81,28 @@ boost::asio::awaitable<Status> Handlers::run_job(http::Exchange& exchange,
   if (exchange.request().body.size() <= kInlineBodyBytes) co_return job();
   Status result;
   const Status ran = co_await exchange.worker_pool().run([&] { result = job(); });
+  co_return ran ? result : ran;
+}
+
+boost::asio::awaitable<Status> Handlers::prepare_media(http::Exchange& exchange,
+                                                       const MediaRequest& request,
+                                                       std::vector<text::ChatMessage>& messages,
+                                                       PreparedMedia& prepared) {
+  const auto model = model_facts();
+  const size_t max_tokens = model ? model->max_model_len : SIZE_MAX;
+  const auto gone = std::make_shared<std::atomic<bool>>(false);
+  exchange.on_disconnect([gone] { *gone = true; });
+  const media::StopCondition stop{http::Clock::now() + context_.options.media.timeout, gone.get()};
+  Status result;
+  const Status ran = co_await exchange.slow_worker_pool().run([&] {
+    auto media = PreparedMedia::prepare(media_loader_, request, max_tokens, stop, messages);
+    if (media) {
+      prepared = std::move(*media);
+    } else {
+      result = std::move(media).error();
+    }
+  });
+  if (*gone) co_return Error{ErrorCode::kCancelled, "The client has gone.", {}, {}};
   co_return ran ? result : ran;
 }
 
@@ -125,9 +156,11 @@ Status Handlers::fit_to_context(GenerationFields& fields, size_t num_prompt_toke
 }
 
 std::vector<cluster::GenerationRequest> Handlers::make_requests(
-    const GenerationFields& fields, const std::vector<int32_t>& prompt) const {
+    const GenerationFields& fields, const std::vector<int32_t>& prompt,
+    const std::vector<media::PlacedImage>& media) const {
   cluster::GenerationRequest request;
   request.prompt_token_ids = prompt;
+  request.media = media;
   request.sampling = fields.sampling;
   request.max_tokens = std::max<uint32_t>(*fields.max_tokens, 1);
   if (!fields.ignore_eos) request.stop_token_ids = eos_token_ids_;

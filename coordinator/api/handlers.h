@@ -17,6 +17,7 @@
 #include "coordinator/api/completion_request.h"
 #include "coordinator/api/generation_fields.h"
 #include "coordinator/api/json.h"
+#include "coordinator/api/media_preparation.h"
 #include "coordinator/api/response_parts.h"
 #include "coordinator/api/server_context.h"
 #include "coordinator/http/exchange.h"
@@ -49,11 +50,19 @@ class Handlers : public std::enable_shared_from_this<Handlers> {
  private:
   struct ChatJob;
   struct CompletionJob;
+  struct TokenizeJob;
 
   // Runs `job` at once where the body is small, else on the worker pool.
   boost::asio::awaitable<base::Status> run_job(http::Exchange& exchange,
                                                const std::function<base::Status()>& job);
-  base::Status prepare_chat(const http::Request& request, ChatJob& job);
+  // From the body to a typed request; renders it where it has no media.
+  base::Status parse_chat(const http::Request& request, ChatJob& job);
+  base::Status render_chat(ChatJob& job) const;
+  // Fetches and decodes on the pool for slow jobs. kCancelled where the client has gone meanwhile.
+  boost::asio::awaitable<base::Status> prepare_media(http::Exchange& exchange,
+                                                     const MediaRequest& request,
+                                                     std::vector<text::ChatMessage>& messages,
+                                                     PreparedMedia& prepared);
   base::Status prepare_completion(const http::Request& request, CompletionJob& job);
   Result stream_chat(http::Exchange& exchange, ChatJob& job);
   Result answer_chat(http::Exchange& exchange, ChatJob& job);
@@ -67,8 +76,9 @@ class Handlers : public std::enable_shared_from_this<Handlers> {
   base::Status fit_to_context(GenerationFields& fields, size_t num_prompt_tokens,
                               const cluster::ModelFacts& model, const char* param) const;
   // One request per choice.
-  std::vector<cluster::GenerationRequest> make_requests(const GenerationFields& fields,
-                                                        const std::vector<int32_t>& prompt) const;
+  std::vector<cluster::GenerationRequest> make_requests(
+      const GenerationFields& fields, const std::vector<int32_t>& prompt,
+      const std::vector<media::PlacedImage>& media = {}) const;
   void log_unknown_fields(const Json& body);
   // The `request_id` of the body, only ever echoed.
   base::Status read_request_id(const Json& body, std::string& request_id) const;
@@ -76,9 +86,9 @@ class Handlers : public std::enable_shared_from_this<Handlers> {
   base::Expected<std::vector<int32_t>> encode_prompt(Prompt& prompt, bool add_special_tokens) const;
   http::Response end_stream(http::SseStream& stream, const base::Status& status,
                             uint64_t num_events) const;
-  base::Expected<std::vector<int32_t>> encode_tokenize_input(const Json& body,
-                                                             bool add_special_tokens) const;
-  base::Status prepare_tokenize(const http::Request& request, std::string& answer) const;
+  base::Status parse_tokenize(const http::Request& request, TokenizeJob& job) const;
+  base::Status parse_tokenize_input(const Json& body, TokenizeJob& job) const;
+  base::Status answer_tokenize(TokenizeJob& job, std::string& answer) const;
   base::Status prepare_detokenize(const http::Request& request, std::string& answer) const;
   void count_request(const GenerationFields& fields) const;
   uint64_t next_random();
@@ -86,6 +96,7 @@ class Handlers : public std::enable_shared_from_this<Handlers> {
 
   ServerContext& context_;
   ApiKeys keys_;
+  media::MediaLoader media_loader_;
   std::vector<int32_t> eos_token_ids_;
   std::string system_fingerprint_;
   int64_t started_;  // Unix seconds

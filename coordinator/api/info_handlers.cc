@@ -46,8 +46,9 @@ void append_model(std::string_view name, int64_t created, const cluster::ModelFa
   append_string(name, out);
   fmt::format_to(std::back_inserter(out),
                  ",\"parent\":null,\"max_model_len\":{},\"architecture\":{{\"input_modalities\":"
-                 "[\"text\"],\"output_modalities\":[\"text\"]}}}}",
-                 facts.max_model_len);
+                 "[{}],\"output_modalities\":[\"text\"]}}}}",
+                 facts.max_model_len,
+                 facts.accepts_media ? "\"text\",\"image\",\"video\"" : "\"text\"");
 }
 
 void append_rank(const cluster::RankStatus& rank, std::string& out) {

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/media/media_options.h"
+
 namespace beryl::api {
 
 // What a request leaves open. Precedence: request, server flag, generation_config.json, built in.
@@ -52,6 +54,7 @@ struct ServerOptions {
   ReasoningField reasoning_field = ReasoningField::kBoth;
   std::chrono::seconds request_timeout{3'600};  // of one generation
   RequestLimits limits;
+  media::MediaOptions media;
 };
 
 }  // namespace beryl::api

@@ -48,10 +48,17 @@ void append_header(const ResponseHeader& header, std::string& out) {
 void append_usage(const Usage& usage, std::string& out) {
   fmt::format_to(std::back_inserter(out),
                  "{{\"prompt_tokens\":{},\"completion_tokens\":{},\"total_tokens\":{},"
-                 "\"prompt_tokens_details\":{{\"cached_tokens\":0}},"
-                 "\"completion_tokens_details\":{{\"reasoning_tokens\":{}}}}}",
+                 "\"prompt_tokens_details\":{{\"cached_tokens\":0",
                  usage.prompt_tokens, usage.completion_tokens,
-                 usage.prompt_tokens + usage.completion_tokens, usage.reasoning_tokens);
+                 usage.prompt_tokens + usage.completion_tokens);
+  const auto append_detail = [&out](const char* name, size_t num_tokens) {
+    if (num_tokens > 0) fmt::format_to(std::back_inserter(out), ",\"{}\":{}", name, num_tokens);
+  };
+  append_detail("image_tokens", usage.image_tokens);
+  append_detail("video_tokens", usage.video_tokens);
+  fmt::format_to(std::back_inserter(out),
+                 "}},\"completion_tokens_details\":{{\"reasoning_tokens\":{}}}}}",
+                 usage.reasoning_tokens);
 }
 
 void append_usage_event(const ResponseHeader& header, const Usage& usage, std::string& out) {

@@ -26,6 +26,8 @@ struct Usage {
   size_t prompt_tokens = 0;
   size_t completion_tokens = 0;
   size_t reasoning_tokens = 0;
+  size_t image_tokens = 0;  // among the prompt tokens
+  size_t video_tokens = 0;
 };
 void append_usage(const Usage& usage, std::string& out);
 // The last event of a stream with include_usage: no choices, the usage.

@@ -66,21 +66,27 @@ void append_tokens(const text::Tokenizer& tokenizer, const std::vector<int32_t>&
 
 }  // namespace
 
-base::Expected<std::vector<int32_t>> Handlers::encode_tokenize_input(
-    const Json& body, bool add_special_tokens) const {
+struct Handlers::TokenizeJob {
+  JsonDocument document;  // URLs of media point into it
+  TokenizeFields fields;
+  bool is_chat = false;
+  ParsedMessages chat;
+  std::vector<text::ToolDeclaration> tools;
+  text::ChatOptions options;
+  PreparedMedia prepared;
+  std::vector<int32_t> ids;  // where it is no chat
+};
+
+Status Handlers::parse_tokenize_input(const Json& body, TokenizeJob& job) const {
   if (body.find_set("messages") != nullptr) {
-    auto messages = parse_messages(body);
-    if (!messages) return messages.error();
+    job.is_chat = true;
+    auto chat = parse_messages(body, context_.options.media);
+    if (!chat) return std::move(chat).error();
+    job.chat = std::move(*chat);
     auto tools = parse_tools(body, context_.options.limits);
-    if (!tools) return tools.error();
-    text::ChatOptions options;
-    if (Status status = parse_chat_options(body, context_.options.enable_thinking, options);
-        !status) {
-      return status.error();
-    }
-    auto rendered = context_.chat_format.render(*messages, *tools, options);
-    if (!rendered) return rendered.error();
-    return std::move(rendered->ids);
+    if (!tools) return std::move(tools).error();
+    job.tools = std::move(*tools);
+    return parse_chat_options(body, context_.options.enable_thinking, job.options);
   }
   const char* const name = body.find_set("content") != nullptr ? "content" : "prompt";
   const Json* value = body.find_set(name);
@@ -89,37 +95,54 @@ base::Expected<std::vector<int32_t>> Handlers::encode_tokenize_input(
   }
   if (!value->is(Kind::kString)) return wrong_type(name, "a string", *value);
   auto ids = context_.tokenizer.encode(value->text);
-  if (ids && add_special_tokens) {
-    ids->insert(ids->begin(), context_.chat_format.control_tokens().bos);
+  if (!ids) return std::move(ids).error();
+  job.ids = std::move(*ids);
+  if (job.fields.add_special_tokens) {
+    job.ids.insert(job.ids.begin(), context_.chat_format.control_tokens().bos);
   }
-  return ids;
+  return Status::ok();
 }
 
-Status Handlers::prepare_tokenize(const http::Request& request, std::string& answer) const {
-  JsonDocument document;
-  if (Status status = parse_body(request, document); !status) return status;
-  const Json& body = document.root();
+Status Handlers::parse_tokenize(const http::Request& request, TokenizeJob& job) const {
+  if (Status status = parse_body(request, job.document); !status) return status;
+  const Json& body = job.document.root();
   std::string model;
   if (Status status = read_string(body, "model", model); !status) return status;
   if (Status status = check_model(model); !status) return status;
-  TokenizeFields fields;
-  if (Status status = parse_tokenize_fields(body, fields); !status) return status;
-  const auto ids = encode_tokenize_input(body, fields.add_special_tokens);
-  if (!ids) return ids.error();
+  if (Status status = parse_tokenize_fields(body, job.fields); !status) return status;
+  return parse_tokenize_input(body, job);
+}
+
+Status Handlers::answer_tokenize(TokenizeJob& job, std::string& answer) const {
+  if (job.is_chat) {
+    auto rendered = context_.chat_format.render(job.chat.messages, job.tools, job.options);
+    if (!rendered) return std::move(rendered).error();
+    job.ids = std::move(rendered->ids);
+  }
   const auto facts = model_facts();
-  answer = fmt::format("{{\"count\":{},\"max_model_len\":{},", ids->size(),
+  answer = fmt::format("{{\"count\":{},\"max_model_len\":{},", job.ids.size(),
                        facts ? fmt::format("{}", facts->max_model_len) : "null");
-  append_tokens(context_.tokenizer, *ids, fields, answer);
+  append_tokens(context_.tokenizer, job.ids, job.fields, answer);
   answer += '}';
   return Status::ok();
 }
 
 Handlers::Result Handlers::tokenize(http::Exchange& exchange) {
   http::Response response;
-  const Status done = co_await run_job(exchange, [this, &exchange, &response] {
-    return prepare_tokenize(exchange.request(), response.body);
+  TokenizeJob job;
+  Status done = co_await run_job(exchange, [this, &exchange, &job, &response] {
+    Status status = parse_tokenize(exchange.request(), job);
+    if (!status || !job.chat.media.parts.empty()) return status;
+    return answer_tokenize(job, response.body);
   });
   if (!done) co_return fail(done.error());
+  if (!job.chat.media.parts.empty()) {
+    done = co_await prepare_media(exchange, job.chat.media, job.chat.messages, job.prepared);
+    if (!done) co_return fail(done.error());
+    done = co_await run_job(
+        exchange, [this, &job, &response] { return answer_tokenize(job, response.body); });
+    if (!done) co_return fail(done.error());
+  }
   co_return response;
 }
 

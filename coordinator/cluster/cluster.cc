@@ -6,6 +6,8 @@
 #include <mutex>
 #include <utility>
 
+#include "coordinator/cluster/prompt_pictures.h"
+
 namespace beryl::cluster {
 namespace {
 
@@ -25,10 +27,20 @@ int64_t to_us(std::chrono::steady_clock::time_point time) {
   return std::chrono::duration_cast<std::chrono::microseconds>(time.time_since_epoch()).count();
 }
 
+// Out of the context that accepted it.
+base::Expected<ReleasedSocket> release(asio::ip::tcp::socket& socket) {
+  boost::system::error_code error;
+  const auto protocol = socket.local_endpoint(error).protocol();
+  const int descriptor = error ? -1 : socket.release(error);
+  if (error) return unavailable(error.message());
+  return ReleasedSocket{protocol, descriptor};
+}
+
 scheduler::NewRequest to_scheduler(const GenerationRequest& request, scheduler::RequestId id) {
   scheduler::NewRequest out;
   out.id = id;
   out.prompt_token_ids = request.prompt_token_ids;
+  out.pictures = to_spans(request.media);
   out.sampling = request.sampling;
   out.max_tokens = request.max_tokens;
   out.stop_token_ids = request.stop_token_ids;
@@ -43,8 +55,11 @@ Cluster::Cluster(const ClusterOptions& options, const ClusterParts& parts)
     : options_(options), parts_(parts), work_(asio::make_work_guard(io_)) {
   registrar_ = std::make_unique<Registrar>(
       io_, options_, parts_.secret, parts_.log,
-      [this](asio::ip::tcp::socket& socket, wire::Registration registration) {
-        return on_worker(socket, std::move(registration));
+      [this](asio::ip::tcp::socket& socket, Registrar::AnyRegistration registration) {
+        if (auto* bulk = std::get_if<wire::BulkRegistration>(&registration)) {
+          return on_bulk(socket, std::move(*bulk));
+        }
+        return on_worker(socket, std::move(std::get<wire::Registration>(registration)));
       });
   thread_ = std::thread([this] { io_.run(); });
 }
@@ -67,11 +82,16 @@ base::Expected<scheduler::RequestId> Cluster::submit(GenerationRequest request, 
   const std::shared_lock lock(groups_mutex_);
   const std::vector<GroupDriver*> drivers = candidates();
   if (drivers.empty()) return unavailable("no group of workers is ready yet");
+  {
+    const std::lock_guard model_lock(model_mutex_);
+    if (auto fits = check_pictures(request.media, cache_); !fits) return fits.error();
+  }
   const scheduler::RequestId id = last_request_.fetch_add(1) + 1;
   RequestLedger::Entry entry;
   entry.sink = std::make_shared<const EventSink>(std::move(sink));
   entry.submitted = std::chrono::steady_clock::now();
   entry.num_prompt_tokens = static_cast<uint32_t>(request.prompt_token_ids.size());
+  entry.pictures = request.media;
   base::Status status;
   for (GroupDriver* driver : drivers) {
     status = driver->submit(to_scheduler(request, id), entry);
@@ -92,7 +112,9 @@ base::Expected<ModelFacts> Cluster::model() const {
   if (!model_) return unavailable("no group of workers has registered yet");
   return ModelFacts{.vocab_size = model_->vocab_size(),
                     .max_model_len = model_->max_model_len(),
-                    .sliding_window = model_->sliding_window()};
+                    .sliding_window = model_->sliding_window(),
+                    .accepts_media = max_picture_tokens(cache_) > 0,
+                    .max_picture_tokens = max_picture_tokens(cache_)};
 }
 
 EngineStatus Cluster::status() const {
@@ -185,11 +207,22 @@ base::Status Cluster::on_worker(asio::ip::tcp::socket& socket, wire::Registratio
   if (driver == nullptr) {
     return base::invalid_argument("group", fmt::format("more than {} groups", options_.max_groups));
   }
-  boost::system::error_code error;
-  const auto protocol = socket.local_endpoint(error).protocol();
-  const int descriptor = error ? -1 : socket.release(error);
-  if (error) return unavailable(error.message());
-  driver->add_worker(protocol, descriptor, std::move(registration));
+  const auto released = release(socket);
+  if (!released) return released.error();
+  driver->add_worker(*released, std::move(registration));
+  return base::Status::ok();
+}
+
+base::Status Cluster::on_bulk(asio::ip::tcp::socket& socket, wire::BulkRegistration registration) {
+  const std::shared_lock lock(groups_mutex_);
+  const auto found = groups_.find(registration.group());
+  if (found == groups_.end()) {
+    return base::invalid_argument("group",
+                                  fmt::format("group {} is not there", registration.group()));
+  }
+  const auto released = release(socket);
+  if (!released) return released.error();
+  found->second->add_bulk(*released, std::move(registration));
   return base::Status::ok();
 }
 
@@ -206,10 +239,11 @@ base::Status Cluster::on_group_complete(const wire::ModelFacts& model) {
   return base::Status::ok();
 }
 
-void Cluster::on_group_ready(GroupDriver& ready, const wire::ModelFacts& model) {
+void Cluster::on_group_ready(GroupDriver& ready, const wire::Registration& facts) {
   {
     const std::lock_guard lock(model_mutex_);
-    model_ = model;
+    model_ = facts.model();
+    cache_ = facts.cache();
   }
   const std::shared_lock lock(groups_mutex_);
   for (const auto& [group, driver] : groups_) {

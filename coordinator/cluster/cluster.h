@@ -55,8 +55,9 @@ class Cluster final : public Engine, private GroupObserver {
 
  private:
   base::Status on_worker(boost::asio::ip::tcp::socket& socket, wire::Registration registration);
+  base::Status on_bulk(boost::asio::ip::tcp::socket& socket, wire::BulkRegistration registration);
   base::Status on_group_complete(const wire::ModelFacts& model) override;
-  void on_group_ready(GroupDriver& driver, const wire::ModelFacts& model) override;
+  void on_group_ready(GroupDriver& driver, const wire::Registration& facts) override;
   void on_group_lost(GroupDriver& driver) override;
 
   GroupDriver* driver_of(uint32_t group);
@@ -77,6 +78,7 @@ class Cluster final : public Engine, private GroupObserver {
   std::map<uint32_t, std::unique_ptr<GroupDriver>> groups_;
   mutable std::mutex model_mutex_;
   std::optional<wire::ModelFacts> model_;
+  wire::CacheFacts cache_;  // of the group that was ready last
 
   boost::asio::io_context io_{1};
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/media/prepared_image.h"
 #include "coordinator/scheduler/request.h"
 #include "parallel/base/expected.h"
 
@@ -17,6 +18,8 @@ namespace beryl::cluster {
 // One completion (with n > 1 the API submits one per choice, all with the same seed).
 struct GenerationRequest {
   std::vector<int32_t> prompt_token_ids;
+  // By position; needs ModelFacts::accepts_media. Images are kept until the request has ended.
+  std::vector<media::PlacedImage> media;
   scheduler::SamplingParams sampling;
   uint32_t max_tokens = 0;
   std::vector<int32_t> stop_token_ids;
@@ -32,6 +35,8 @@ struct ModelFacts {
   uint32_t vocab_size = 0;
   uint32_t max_model_len = 0;
   uint32_t sliding_window = 0;
+  bool accepts_media = false;       // requests may carry pictures
+  uint32_t max_picture_tokens = 0;  // soft tokens of one of them
 };
 
 enum class EngineState {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "coordinator/cluster/plan_codec.h"
+#include "parallel/base/assert.h"
 #include "parallel/wire/handshake.h"
 #include "parallel/wire/limits.h"
 
@@ -103,9 +104,16 @@ void GroupDriver::cancel_all() {
   wake();
 }
 
-void GroupDriver::add_worker(asio::ip::tcp protocol, int socket, wire::Registration registration) {
-  asio::post(io_, [this, protocol, socket, registration = std::move(registration)]() mutable {
-    take_worker(asio::ip::tcp::socket(io_, protocol, socket), std::move(registration));
+void GroupDriver::add_worker(const ReleasedSocket& socket, wire::Registration registration) {
+  asio::post(io_, [this, socket, registration = std::move(registration)]() mutable {
+    take_worker(asio::ip::tcp::socket(io_, socket.protocol, socket.descriptor),
+                std::move(registration));
+  });
+}
+
+void GroupDriver::add_bulk(const ReleasedSocket& socket, wire::BulkRegistration registration) {
+  asio::post(io_, [this, socket, registration = std::move(registration)] {
+    take_bulk(asio::ip::tcp::socket(io_, socket.protocol, socket.descriptor), registration);
   });
 }
 
@@ -181,6 +189,35 @@ void GroupDriver::take_worker(asio::ip::tcp::socket socket, wire::Registration r
   if (assembler_.is_complete()) start_epoch();
 }
 
+void GroupDriver::take_bulk(asio::ip::tcp::socket socket,
+                            const wire::BulkRegistration& registration) {
+  // Named like the rank of its first connection, or after what it claims to be.
+  wire::Registration facts;
+  facts.set_launch_id(registration.launch_id());
+  facts.set_rank(registration.rank());
+  base::Status status;
+  if (!epoch_ || epoch_->launch_id() != registration.launch_id()) {
+    status = base::invalid_argument(
+        "registration", fmt::format("launch {} has no epoch", registration.launch_id()));
+  } else if (registration.rank() >= epoch_->links().size()) {
+    status = base::invalid_argument(
+        "registration",
+        fmt::format("rank {} of {} ranks", registration.rank(), epoch_->links().size()));
+  } else {
+    facts = epoch_->links()[registration.rank()]->registration();
+  }
+  LinkListener& listener = *this;
+  const auto link =
+      std::make_shared<WorkerLink>(std::move(socket), std::move(facts), listener,
+                                   wire::kMaxPictureFrameBytes + wire::kMaxHandshakeFrameBytes);
+  if (status) status = epoch_->attach_bulk(link);
+  if (status) return;
+  parts_.log.warning("group {}: refused the second connection of rank {}: {}", parts_.group,
+                     registration.rank(), status.error().message);
+  link->send(wire::reject_frame(status.error().message));
+  link->close(/*flush=*/true);
+}
+
 void GroupDriver::drop_displaced_workers() {
   std::erase_if(waiting_, [this](const auto& link) {
     if (assembler_.is_waiting(link->registration().launch_id())) return false;
@@ -220,7 +257,7 @@ void GroupDriver::start_epoch() {
   epochs_started_.fetch_add(1);
   ready_.store(true);
   publish(now);
-  parts_.observer.on_group_ready(*this, registration.model());
+  parts_.observer.on_group_ready(*this, registration);
   // Last: whoever hears of it may send a request at once.
   parts_.events.group_ready(parts_.group, epoch_->number(), rebuilt_ms);
   pump();
@@ -270,11 +307,15 @@ void GroupDriver::drop_waiting(const std::string& launch_id, const std::string& 
 void GroupDriver::on_closed(WorkerLink& link, const std::string& reason) {
   const std::string text = fmt::format("rank {} (pid {}): {}", link.rank(),
                                        link.registration().pid(), wire::clean_reason(reason));
-  if (epoch_ && epoch_->has(link)) {
+  if (epoch_ && (epoch_->has(link) || epoch_->has_bulk(link))) {
     lose_epoch({text, link.last_heard()});
   } else {
     drop_waiting(std::string(link.registration().launch_id()), text);
   }
+}
+
+void GroupDriver::on_drained(WorkerLink& link) {
+  if (epoch_) epoch_->on_drained(link);
 }
 
 void GroupDriver::on_frame(WorkerLink& link, wire::Frame frame) {
@@ -328,19 +369,41 @@ void GroupDriver::pump() {
   wake_pending_.store(false);
   const Clock::time_point now = Clock::now();
   std::vector<scheduler::StepPlan> plans;
+  std::vector<std::vector<PictureShipment>> pictures;  // [plans]
   std::vector<RequestLedger::Delivery> deliveries;
   {
     const std::lock_guard lock(mutex_);
-    while (auto plan = scheduler_.plan(to_us(now))) plans.push_back(*std::move(plan));
+    while (auto plan = scheduler_.plan(to_us(now))) {
+      // At once: the requests that have them may end with the events below.
+      pictures.push_back(pictures_of(*plan));
+      plans.push_back(*std::move(plan));
+    }
     deliveries = ledger_.route(scheduler_.take_events(), now);
   }
-  for (const scheduler::StepPlan& plan : plans) {
+  for (size_t i = 0; i < plans.size(); ++i) {
+    const scheduler::StepPlan& plan = plans[i];
     uint64_t num_rows = 0;
     for (const scheduler::RankPlan& rank : plan.ranks) num_rows += rank.num_rows;
     parts_.metrics.iteration_tokens.observe(static_cast<double>(num_rows));
-    epoch_->send_plan(plan);
+    epoch_->send_plan(plan, std::move(pictures[i]));
   }
   for (const auto& [sink, event] : deliveries) (*sink)(event);
+}
+
+std::vector<PictureShipment> GroupDriver::pictures_of(const scheduler::StepPlan& plan) const {
+  std::vector<PictureShipment> pictures;
+  for (const scheduler::FeatureJob& job : plan.feature_jobs) {
+    if (!job.encode) continue;
+    // A rank encodes a picture once in a step, wherever its features go.
+    const bool is_sent = std::any_of(pictures.begin(), pictures.end(), [&](const auto& sent) {
+      return sent.rank == job.source && sent.key == job.key;
+    });
+    if (is_sent) continue;
+    SharedImage image = ledger_.picture(job.key);
+    BERYL_ASSERT(image != nullptr, "step {} encodes a picture that no request has", plan.step);
+    pictures.push_back({job.source, job.key, std::move(image)});
+  }
+  return pictures;
 }
 
 void GroupDriver::arm_tick() {

@@ -39,7 +39,7 @@ class GroupObserver {
   virtual ~GroupObserver() = default;
   // Before a complete launch becomes an epoch; an error refuses it.
   virtual base::Status on_group_complete(const wire::ModelFacts& model) = 0;
-  virtual void on_group_ready(GroupDriver& driver, const wire::ModelFacts& model) = 0;
+  virtual void on_group_ready(GroupDriver& driver, const wire::Registration& facts) = 0;
   virtual void on_group_lost(GroupDriver& driver) = 0;
 };
 
@@ -58,6 +58,12 @@ struct MovingRequest {
   RequestLedger::Entry entry;
 };
 
+// A connected socket on its way to the driver's context.
+struct ReleasedSocket {
+  boost::asio::ip::tcp protocol;
+  int descriptor = -1;
+};
+
 class GroupDriver final : private LinkListener {
  public:
   using Clock = std::chrono::steady_clock;
@@ -73,7 +79,9 @@ class GroupDriver final : private LinkListener {
   bool cancel(scheduler::RequestId request);
   void cancel_all();
   // A registered worker's socket, released from the context that accepted it.
-  void add_worker(boost::asio::ip::tcp protocol, int socket, wire::Registration registration);
+  void add_worker(const ReleasedSocket& socket, wire::Registration registration);
+  // The same of a worker's second connection.
+  void add_bulk(const ReleasedSocket& socket, wire::BulkRegistration registration);
   // Runs `step` on the driver's thread, after the deliveries that are under way.
   void post(std::function<void()> step);
   // Says goodbye to the workers and ends the thread.
@@ -99,9 +107,11 @@ class GroupDriver final : private LinkListener {
  private:
   void on_frame(WorkerLink& link, wire::Frame frame) override;
   void on_closed(WorkerLink& link, const std::string& reason) override;
+  void on_drained(WorkerLink& link) override;
   void on_result(WorkerLink& link, const wire::StepResult& result);
 
   void take_worker(boost::asio::ip::tcp::socket socket, wire::Registration registration);
+  void take_bulk(boost::asio::ip::tcp::socket socket, const wire::BulkRegistration& registration);
   void drop_displaced_workers();
   void start_epoch();
   void lose_epoch(const EpochFault& fault);
@@ -109,6 +119,8 @@ class GroupDriver final : private LinkListener {
 
   void wake();
   void pump();
+  // What a plan needs sent ahead. Under mutex_.
+  std::vector<PictureShipment> pictures_of(const scheduler::StepPlan& plan) const;
   void tick();
   void arm_tick();
   void check_waiting(Clock::time_point now);

@@ -30,6 +30,7 @@ GroupEpoch::GroupEpoch(uint64_t number, Links links, const ClusterOptions& optio
   limits_.num_ranks = registration.num_ranks();
   limits_.model = registration.model();
   limits_.cache = registration.cache();
+  lanes_.assign(links_.size(), PictureLane(number));
 }
 
 void GroupEpoch::send_welcome() {
@@ -49,7 +50,10 @@ void GroupEpoch::send_heartbeats() {
   for (const auto& link : links_) link->send(frame);
 }
 
-void GroupEpoch::send_plan(const scheduler::StepPlan& plan) {
+void GroupEpoch::send_plan(const scheduler::StepPlan& plan, std::vector<PictureShipment> pictures) {
+  for (PictureShipment& picture : pictures) {
+    lanes_[picture.rank].send(picture.key, std::move(picture.image));
+  }
   if (in_flight_.empty()) last_progress_ = Clock::now();
   last_planned_ = plan.step;
   in_flight_.push_back({plan.step, Clock::now(), std::vector<bool>(links_.size())});
@@ -71,6 +75,23 @@ void GroupEpoch::close(const std::string& reason, bool is_clean) {
     link->send(frame);
     link->close(/*flush=*/true);
   }
+  for (PictureLane& lane : lanes_) lane.close(frame);
+}
+
+base::Status GroupEpoch::attach_bulk(const std::shared_ptr<WorkerLink>& link) {
+  const uint32_t rank = link->rank();
+  if (limits_.cache.num_feature_tokens() == 0) {
+    return base::invalid_argument("registration", "this group takes no pictures");
+  }
+  if (!lanes_[rank].attach(link)) {
+    return base::invalid_argument("registration",
+                                  fmt::format("rank {} has its second connection already", rank));
+  }
+  return base::Status::ok();
+}
+
+void GroupEpoch::on_drained(const WorkerLink& link) {
+  if (has_bulk(link)) lanes_[link.rank()].on_drained();
 }
 
 base::Expected<scheduler::RankResult> GroupEpoch::take_result(const WorkerLink& link,
@@ -129,6 +150,10 @@ void GroupEpoch::excuse_silence(Clock::time_point now) {
 
 bool GroupEpoch::has(const WorkerLink& link) const {
   return link.rank() < links_.size() && links_[link.rank()].get() == &link;
+}
+
+bool GroupEpoch::has_bulk(const WorkerLink& link) const {
+  return link.rank() < lanes_.size() && lanes_[link.rank()].has(link);
 }
 
 std::vector<int64_t> GroupEpoch::pids() const {

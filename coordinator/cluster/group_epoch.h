@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "coordinator/cluster/cluster_options.h"
+#include "coordinator/cluster/picture_lane.h"
 #include "coordinator/cluster/worker_link.h"
 #include "coordinator/scheduler/step_plan.h"
 #include "parallel/base/expected.h"
@@ -33,9 +34,14 @@ class GroupEpoch {
 
   void send_welcome();
   void send_heartbeats();
-  void send_plan(const scheduler::StepPlan& plan);
+  // The pictures that the plan's jobs encode go first, on their own connections.
+  void send_plan(const scheduler::StepPlan& plan, std::vector<PictureShipment> pictures);
   // Says why to all ranks and closes. `is_clean`: a goodbye after which workers exit with success.
   void close(const std::string& reason, bool is_clean);
+
+  // The second connection of a rank, not started yet, or why it is refused.
+  base::Status attach_bulk(const std::shared_ptr<WorkerLink>& link);
+  void on_drained(const WorkerLink& link);
 
   // A result of `link`, checked against the wire's limits and the order of steps.
   base::Expected<scheduler::RankResult> take_result(const WorkerLink& link,
@@ -46,6 +52,7 @@ class GroupEpoch {
   void excuse_silence(Clock::time_point now);
 
   bool has(const WorkerLink& link) const;
+  bool has_bulk(const WorkerLink& link) const;
   uint64_t number() const { return limits_.epoch; }
   const std::string& launch_id() const { return links_.front()->registration().launch_id(); }
   const Links& links() const { return links_; }
@@ -65,6 +72,7 @@ class GroupEpoch {
   const ClusterOptions& options_;
   wire::GroupLimits limits_;
   Links links_;
+  std::vector<PictureLane> lanes_;  // [num_ranks]
   std::deque<StepInFlight> in_flight_;
   uint64_t last_planned_ = 0;
   uint64_t num_completed_ = 0;

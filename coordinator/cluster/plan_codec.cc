@@ -40,6 +40,19 @@ void encode_sampling(const scheduler::PlannedAdmission& admission, wire::Samplin
   }
 }
 
+void encode_key(const scheduler::PictureKey& key, wire::PictureKey& out) {
+  out.set_high(key.high);
+  out.set_low(key.low);
+}
+
+void encode_job(const scheduler::FeatureJob& job, wire::FeatureJob& out) {
+  encode_key(job.key, *out.mutable_key());
+  out.set_num_tokens(job.num_tokens);
+  out.set_source(job.source);
+  out.set_destination(job.destination);
+  out.set_encode(job.encode);
+}
+
 void encode_admission(const scheduler::PlannedAdmission& admission, wire::Admission& out) {
   out.set_handle(admission.handle);
   out.set_request_seed(mixed(admission.request));
@@ -47,6 +60,12 @@ void encode_admission(const scheduler::PlannedAdmission& admission, wire::Admiss
   out.mutable_token_ids()->Reserve(static_cast<int>(admission.token_ids.size()));
   for (const int32_t id : admission.token_ids) out.add_token_ids(static_cast<uint32_t>(id));
   out.set_num_prompt_tokens(admission.num_prompt_tokens);
+  for (const scheduler::PictureSpan& span : admission.pictures) {
+    wire::PictureSpan& entry = *out.add_pictures();
+    encode_key(span.key, *entry.mutable_key());
+    entry.set_start(span.start);
+    entry.set_num_tokens(span.num_tokens);
+  }
 }
 
 void encode_row(const scheduler::PlannedRow& row, wire::Row& out) {
@@ -83,6 +102,8 @@ wire::StepPlan encode_plan(const scheduler::StepPlan& plan, uint32_t rank) {
   for (const scheduler::RankPlan& other : plan.ranks) out.add_rank_rows(other.num_rows);
   const scheduler::RankPlan& own = plan.ranks[rank];
   *out.mutable_releases() = {own.releases.begin(), own.releases.end()};
+  for (const auto& key : own.feature_drops) encode_key(key, *out.add_feature_drops());
+  for (const auto& job : plan.feature_jobs) encode_job(job, *out.add_feature_jobs());
   for (const auto& admission : own.admissions) encode_admission(admission, *out.add_admissions());
   for (const auto& row : own.rows) encode_row(row, *out.add_rows());
   return out;
@@ -116,7 +137,9 @@ scheduler::GroupFacts to_facts(const wire::Registration& registration) {
           .num_global_blocks = registration.cache().num_global_blocks(),
           .num_sliding_blocks = registration.cache().num_sliding_blocks(),
           .max_num_seqs = registration.cache().max_num_seqs(),
-          .max_num_batched_tokens = registration.cache().max_num_batched_tokens()};
+          .max_num_batched_tokens = registration.cache().max_num_batched_tokens(),
+          .num_feature_tokens = registration.cache().num_feature_tokens(),
+          .max_picture_patches = registration.cache().max_picture_patches()};
 }
 
 }  // namespace beryl::cluster

@@ -166,16 +166,24 @@ asio::awaitable<void> Registrar::greet(std::shared_ptr<tcp::socket> socket) {
   --num_greeting_;
 }
 
-asio::awaitable<base::Expected<wire::Registration>> Registrar::shake_hands(tcp::socket& socket) {
+asio::awaitable<base::Expected<Registrar::AnyRegistration>> Registrar::shake_hands(
+    tcp::socket& socket) {
   wire::CoordinatorHandshake handshake(secret_);
   const auto hello = co_await read_frame(socket);
   if (!hello) co_return hello.error();
   const auto challenge = handshake.on_hello(*hello);
   if (!challenge) co_return challenge.error();
   if (auto status = co_await write_frame(socket, *challenge); !status) co_return status.error();
-  const auto registration = co_await read_frame(socket);
+  const auto frame = co_await read_frame(socket);
+  if (!frame) co_return frame.error();
+  if (frame->has_bulk_registration()) {
+    auto bulk = handshake.on_bulk_registration(*frame);
+    if (!bulk) co_return bulk.error();
+    co_return AnyRegistration(*std::move(bulk));
+  }
+  auto registration = handshake.on_registration(*frame);
   if (!registration) co_return registration.error();
-  co_return handshake.on_registration(*registration);
+  co_return AnyRegistration(*std::move(registration));
 }
 
 }  // namespace beryl::cluster

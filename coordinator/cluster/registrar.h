@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <variant>
 
 #include "coordinator/cluster/cluster_options.h"
 #include "parallel/base/expected.h"
@@ -21,9 +22,12 @@ namespace beryl::cluster {
 
 class Registrar {
  public:
+  // What comes next of a connection whose other side knows the secret: its first one registers a
+  // worker, the second is for pictures.
+  using AnyRegistration = std::variant<wire::Registration, wire::BulkRegistration>;
   // Takes the socket over (see release()), or says why the worker is refused.
   using OnWorker =
-      std::function<base::Status(boost::asio::ip::tcp::socket& socket, wire::Registration)>;
+      std::function<base::Status(boost::asio::ip::tcp::socket& socket, AnyRegistration)>;
 
   // All references must outlive it. Throws std::runtime_error when it cannot listen.
   Registrar(boost::asio::io_context& io, const ClusterOptions& options, const wire::Secret& secret,
@@ -37,7 +41,7 @@ class Registrar {
  private:
   boost::asio::awaitable<void> accept_loop();
   boost::asio::awaitable<void> greet(std::shared_ptr<boost::asio::ip::tcp::socket> socket);
-  boost::asio::awaitable<base::Expected<wire::Registration>> shake_hands(
+  boost::asio::awaitable<base::Expected<AnyRegistration>> shake_hands(
       boost::asio::ip::tcp::socket& socket);
 
   const ClusterOptions& options_;

@@ -30,11 +30,17 @@ metrics::Counter& finish_counter(metrics::EngineMetrics& metrics, scheduler::Fin
 
 }  // namespace
 
+void RequestLedger::add(scheduler::RequestId id, Entry entry) {
+  pictures_.add(entry.pictures);
+  entries_.emplace(id, std::move(entry));
+}
+
 RequestLedger::Entry RequestLedger::take(scheduler::RequestId id) {
   const auto found = entries_.find(id);
   BERYL_ASSERT(found != entries_.end(), "request {} has no entry", id);
   Entry entry = std::move(found->second);
   entries_.erase(found);
+  pictures_.remove(entry.pictures);
   return entry;
 }
 
@@ -61,7 +67,10 @@ std::vector<RequestLedger::Delivery> RequestLedger::route(
     if (event.finished) count_finish(entry, event, now);
     const bool finished = event.finished;
     deliveries.push_back({entry.sink, std::move(event)});
-    if (finished) entries_.erase(found);
+    if (finished) {
+      pictures_.remove(entry.pictures);
+      entries_.erase(found);
+    }
   }
   return deliveries;
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "coordinator/cluster/engine.h"
+#include "coordinator/cluster/picture_book.h"
 #include "coordinator/metrics/server_metrics.h"
 #include "coordinator/scheduler/request.h"
 
@@ -26,6 +27,7 @@ class RequestLedger {
     Clock::time_point last_token;
     uint32_t num_prompt_tokens = 0;
     uint32_t num_tokens = 0;
+    std::vector<media::PlacedImage> pictures;
   };
 
   // An event and its receiver; called after the owner's lock is released.
@@ -36,12 +38,14 @@ class RequestLedger {
 
   explicit RequestLedger(metrics::EngineMetrics& metrics) : metrics_(metrics) {}
 
-  void add(scheduler::RequestId id, Entry entry) { entries_.emplace(id, std::move(entry)); }
+  void add(scheduler::RequestId id, Entry entry);
   bool contains(scheduler::RequestId id) const { return entries_.contains(id); }
   // Leaves without an end: it goes on with another group's ledger.
   Entry take(scheduler::RequestId id);
   std::vector<scheduler::RequestId> ids() const;
   size_t size() const { return entries_.size(); }
+  // The pixels of a picture of any request here; null: none has it.
+  SharedImage picture(const scheduler::PictureKey& key) const { return pictures_.find(key); }
 
   // Counts the events and pairs them with their sinks. Requests that finish leave the ledger.
   std::vector<Delivery> route(std::vector<scheduler::SchedulerEvent> events, Clock::time_point now);
@@ -56,6 +60,7 @@ class RequestLedger {
 
   metrics::EngineMetrics& metrics_;
   std::unordered_map<scheduler::RequestId, Entry> entries_;
+  PictureBook pictures_;                     // of all entries
   std::vector<Clock::time_point> finished_;  // ring of the last ones
   size_t next_finished_ = 0;
 };

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "parallel/wire/framing.h"
-#include "parallel/wire/limits.h"
 
 namespace beryl::cluster {
 
@@ -75,8 +74,8 @@ void WorkerLink::on_read(std::size_t num_bytes) {
   if (!closed_) read_more();
 }
 
-void WorkerLink::send(const wire::Frame& frame) {
-  auto bytes = wire::encode_frame(frame, wire::kMaxPlanFrameBytes);
+void WorkerLink::send(const wire::Frame& frame, size_t max_bytes) {
+  auto bytes = wire::encode_frame(frame, max_bytes);
   if (!bytes) {
     asio::post(socket_.get_executor(), [self = shared_from_this(), error = bytes.error()] {
       self->fail("cannot send: " + error.message);
@@ -113,6 +112,8 @@ void WorkerLink::write_more() {
           self->write_more();
         } else if (self->leaving_) {
           self->linger();
+        } else if (!self->closed_) {
+          self->listener_.on_drained(*self);
         }
       });
 }

@@ -1,4 +1,4 @@
-// WorkerLink: the authenticated connection of one rank. Lives on the io_context of its group's
+// WorkerLink: an authenticated connection of one rank. Lives on the io_context of its group's
 // driver and is used from that thread only.
 #pragma once
 
@@ -12,18 +12,21 @@
 
 #include "parallel/base/expected.h"
 #include "parallel/wire/cluster.pb.h"
+#include "parallel/wire/limits.h"
 
 namespace beryl::cluster {
 
 class WorkerLink;
 
-// Who hears of a link. Both calls come from the link's own coroutines, never from within send().
+// Who hears of a link. Calls come from the link's own coroutines, never from within send().
 class LinkListener {
  public:
   virtual ~LinkListener() = default;
   virtual void on_frame(WorkerLink& link, wire::Frame frame) = 0;
   // Once, unless close() came first.
   virtual void on_closed(WorkerLink& link, const std::string& reason) = 0;
+  // All that was given to it is with the system.
+  virtual void on_drained(WorkerLink&) {}
 };
 
 class WorkerLink : public std::enable_shared_from_this<WorkerLink> {
@@ -35,13 +38,14 @@ class WorkerLink : public std::enable_shared_from_this<WorkerLink> {
 
   void start();
   // Queued behind what is there. Ends the link when the rank reads too slowly.
-  void send(const wire::Frame& frame);
+  void send(const wire::Frame& frame, size_t max_bytes = wire::kMaxPlanFrameBytes);
   void send_bytes(std::shared_ptr<const std::string> bytes);
   // No more calls to the listener. With `flush` what is queued is sent first, and the worker has
   // kLinger to take it.
   void close(bool flush);
 
   const wire::Registration& registration() const { return registration_; }
+  bool is_idle() const { return !writing_; }  // nothing waits to be sent
   uint32_t rank() const { return registration_.rank(); }
   Clock::time_point last_heard() const { return last_heard_; }
 

@@ -29,6 +29,7 @@ struct ServerState {
   base::Logger& logger;
   ConnectionBudget& budget;
   WorkerPool& worker_pool;
+  WorkerPool& slow_worker_pool;
   std::atomic<bool> draining{false};
   std::atomic<size_t> num_requests_in_flight{0};
   std::atomic<uint64_t> next_request_id{0};
@@ -50,6 +51,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   Request& request() override { return request_; }
   boost::asio::any_io_executor executor() override { return socket_.get_executor(); }
   WorkerPool& worker_pool() override { return state_.worker_pool; }
+  WorkerPool& slow_worker_pool() override { return state_.slow_worker_pool; }
   bool is_draining() const override { return state_.draining.load(std::memory_order_relaxed); }
   void on_disconnect(std::function<void()> callback) override;
   SseStream& start_stream(HeaderFields headers) override;

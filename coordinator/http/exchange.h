@@ -19,6 +19,8 @@ class Exchange {
   virtual Request& request() = 0;
   virtual boost::asio::any_io_executor executor() = 0;
   virtual WorkerPool& worker_pool() = 0;
+  // For jobs that wait for others or take long: downloads, pictures.
+  virtual WorkerPool& slow_worker_pool() = 0;
 
   // Calls `callback` at most once, when the client has gone (connection closed or reset; a client
   // that only stops sending counts as gone), or when the server stops. Forgotten when the handler

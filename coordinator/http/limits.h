@@ -45,6 +45,8 @@ struct Limits {
 
   // Pool for parsing and tokenizing.
   size_t max_queued_jobs = 4'096;
+  // Pool for downloads and pictures.
+  size_t max_queued_slow_jobs = 256;
 };
 
 constexpr std::chrono::milliseconds kTickInterval{100};

@@ -23,7 +23,9 @@ struct Server::Impl {
         budget(parts.config.limits, metrics),
         pool(std::max<size_t>(1, parts.config.num_pool_threads),
              parts.config.limits.max_queued_jobs, metrics.worker_queue_length),
-        state{parts.config, parts.hooks, parts.router, metrics, logger, budget, pool} {
+        slow_pool(std::max<size_t>(1, parts.config.num_slow_pool_threads),
+                  parts.config.limits.max_queued_slow_jobs, metrics.slow_worker_queue_length),
+        state{parts.config, parts.hooks, parts.router, metrics, logger, budget, pool, slow_pool} {
     const size_t num_threads = std::max<size_t>(1, parts.config.num_io_threads);
     for (size_t i = 0; i < num_threads; ++i) {
       io_threads.push_back(std::make_unique<IoThread>(state));
@@ -34,6 +36,7 @@ struct Server::Impl {
   Parts parts;
   ConnectionBudget budget;
   WorkerPool pool;
+  WorkerPool slow_pool;
   ServerState state;
   std::vector<std::unique_ptr<IoThread>> io_threads;
   std::unique_ptr<Listener> listener;
@@ -90,6 +93,7 @@ void Server::stop() {
     std::this_thread::sleep_for(kDrainPoll);
   }
   impl_->pool.stop();
+  impl_->slow_pool.stop();
   for (const auto& io_thread : impl_->io_threads) io_thread->stop();
 }
 

@@ -27,6 +27,7 @@ struct ServerConfig {
   uint16_t port = 8000;  // 0: any free one
   size_t num_io_threads = 2;
   size_t num_pool_threads = 2;
+  size_t num_slow_pool_threads = 4;  // each may hold one decoded picture
   Limits limits;
   CorsOptions cors;
 };

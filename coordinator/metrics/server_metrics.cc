@@ -88,6 +88,11 @@ ServerMetrics::ServerMetrics(Registry& registry, std::string model_name)
           .with({}),
       registry.gauge({"beryl_worker_pool_queue_length", "Jobs waiting for a pool thread.", {}})
           .with({}),
+      registry
+          .gauge({"beryl_slow_worker_pool_queue_length",
+                  "Downloads and pictures waiting for a pool thread.",
+                  {}})
+          .with({}),
   });
   const LabelValues model = {model_name_};
   api_.reset(new ApiMetrics{

@@ -55,6 +55,7 @@ struct HttpMetrics {
   Counter& sse_slow_client_closes;
   Counter& client_disconnects;  // while a request was being handled
   Gauge& worker_queue_length;
+  Gauge& slow_worker_queue_length;
 };
 
 // Updated by coordinator/api.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace beryl::scheduler {
 namespace {
@@ -63,11 +64,52 @@ base::Status check_fits_alone(const GroupFacts& facts, uint32_t num_prompt_token
   return base::Status::ok();
 }
 
+base::Status check_pictures_fit(const GroupFacts& facts, const std::vector<PictureSpan>& pictures,
+                                uint32_t num_prompt_tokens, uint32_t max_tokens) {
+  const auto refuse = [](std::string message) {
+    return base::invalid_argument("prompt", std::move(message));
+  };
+  if (!pictures.empty() && facts.num_feature_tokens == 0) {
+    return refuse("the group takes no pictures");
+  }
+  const uint32_t num_blocks =
+      blocks_of(uint64_t{num_prompt_tokens} + max_tokens - 1, facts.block_size);
+  const uint32_t longest = std::min(facts.max_num_batched_tokens, facts.num_feature_tokens);
+  uint64_t previous_end = 0;
+  for (const PictureSpan& span : pictures) {
+    const uint64_t end = uint64_t{span.start} + span.num_tokens;
+    if (span.num_tokens == 0 || span.num_patches == 0 || span.start < previous_end ||
+        end > num_prompt_tokens) {
+      return refuse(fmt::format("a picture at {} of {} tokens and {} patches is out of place",
+                                span.start, span.num_tokens, span.num_patches));
+    }
+    previous_end = end;
+    if (span.num_tokens > longest) {
+      return refuse(fmt::format("a picture of {} tokens is too large: one of {} tokens would fit",
+                                span.num_tokens, longest));
+    }
+    if (span.num_patches > facts.max_picture_patches) {
+      return refuse(fmt::format("a picture of {} patches is too large: one of {} patches would fit",
+                                span.num_patches, facts.max_picture_patches));
+    }
+    const uint32_t num_touched =
+        blocks_touched(uint64_t{facts.sliding_window} - 1 + span.num_tokens, facts.block_size);
+    if (std::min(num_touched, num_blocks) > facts.num_sliding_blocks) {
+      return refuse(fmt::format(
+          "a picture of {} tokens and the window before it need {} sliding "
+          "cache blocks, a rank has {}",
+          span.num_tokens, std::min(num_touched, num_blocks), facts.num_sliding_blocks));
+    }
+  }
+  return base::Status::ok();
+}
+
 BlockNeed need_to_run(const GroupFacts& facts, const RequestState& request) {
   const uint32_t num_positions = std::min(request.num_tokens() + 1, request.max_num_tokens() - 1);
   const uint32_t global = blocks_of(num_positions, facts.block_size);
+  const uint32_t chunk = std::max(kMinChunkTokens, request.longest_span);
   const uint32_t window =
-      blocks_touched(uint64_t{facts.sliding_window} - 1 + kMinChunkTokens, facts.block_size);
+      blocks_touched(uint64_t{facts.sliding_window} - 1 + chunk, facts.block_size);
   return {global, std::min({global, window, facts.num_sliding_blocks})};
 }
 

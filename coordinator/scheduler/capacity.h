@@ -22,8 +22,13 @@ struct BlockNeed {
 base::Status check_fits_alone(const GroupFacts& facts, uint32_t num_prompt_tokens,
                               uint32_t max_tokens);
 
+// kInvalidArgument (param "prompt", saying what would fit) if a picture could never be served, or
+// if the spans are not ascending, apart from each other and within the prompt.
+base::Status check_pictures_fit(const GroupFacts& facts, const std::vector<PictureSpan>& pictures,
+                                uint32_t num_prompt_tokens, uint32_t max_tokens);
+
 // Blocks for all tokens known now and one more; of the sliding pool, for the window and a least
-// chunk. Never more than the pools have.
+// chunk or the longest span. Never more than the pools have.
 BlockNeed need_to_run(const GroupFacts& facts, const RequestState& request);
 
 // What a request that is prefilling was promised and not yet given.

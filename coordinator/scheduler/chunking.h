@@ -1,4 +1,5 @@
-// How many prompt tokens each rank may carry in a step, and how many rows of one request fit.
+// How many prompt tokens each rank may carry in a step, and how many rows of one request fit. The
+// rows of a picture's span are never parted.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +31,19 @@ struct Room {
   uint32_t num_rows = 0;
 };
 
+// Of `num_rows` rows from num_planned on, those before the span that they would cut, or all. 0:
+// they end within the span that they start with.
+uint32_t cut_at_span(const RequestState& request, uint32_t num_rows);
+
+// Rows of the next chunk of a prefilling request, given `soft_limit` rows: fewer where a span would
+// be cut; more, up to `hard_limit`, where it starts with a span. 0: the span has to wait.
+uint32_t chunk_rows(const RequestState& request, uint32_t soft_limit, uint32_t hard_limit);
+
+// Rows that the next chunk of a prefilling request cannot go without.
+uint32_t least_chunk_rows(const RequestState& request);
+
 // `may_take_blocks`: false if an older request of the rank waits for blocks in this step.
-Room find_room(const RankState& rank, const Placement& placement, uint32_t num_rows_wanted,
+Room find_room(const RankState& rank, const RequestState& request, uint32_t num_rows_wanted,
                bool may_take_blocks);
 
 }  // namespace beryl::scheduler

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "parallel/base/assert.h"
 
 namespace beryl::scheduler {
@@ -28,15 +30,35 @@ void GroupState::start(RequestState& request, RankState& rank) {
 
 void GroupState::preempt(RequestState& request) {
   BERYL_ASSERT(request.phase == Phase::kRunning, "request {} does not run", request.spec.id);
+  unpin_features(request);
   ranks[request.placement.rank].unplace(request, retirement);
   --num_running;
   ++num_preemptions;
   waiting.insert(request);
 }
 
+void GroupState::unpin_features(RequestState& request) {
+  Placement& placement = request.placement;
+  while (placement.has_pins()) {
+    features.unpin(placement.rank, request.spec.pictures[--placement.pinned_end].key);
+  }
+}
+
+void GroupState::pass_spans(RequestState& request) {
+  Placement& placement = request.placement;
+  const std::vector<PictureSpan>& pictures = request.spec.pictures;
+  while (placement.next_span < pictures.size() &&
+         pictures[placement.next_span].start < placement.num_planned) {
+    if (placement.has_pins()) features.unpin(placement.rank, pictures[placement.next_span].key);
+    ++placement.next_span;
+  }
+  placement.pinned_end = std::max(placement.pinned_end, placement.next_span);
+}
+
 void GroupState::finish(RequestState& request, SchedulerEvent event) {
   BERYL_ASSERT(request.phase != Phase::kFinished, "request {} ends twice", request.spec.id);
   if (request.phase == Phase::kRunning) {
+    unpin_features(request);
     ranks[request.placement.rank].unplace(request, retirement);
     --num_running;
   } else {
@@ -99,6 +121,8 @@ void GroupState::lose_epoch() {
   BERYL_ASSERT(num_running == 0, "{} requests run without an epoch", num_running);
   in_flight.clear();
   retirement.reset();
+  features = {};
+  encoded_flop.clear();
   ranks.clear();
 }
 

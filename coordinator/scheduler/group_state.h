@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "coordinator/scheduler/cost_model.h"
+#include "coordinator/scheduler/feature_store.h"
 #include "coordinator/scheduler/rank_state.h"
 #include "coordinator/scheduler/request_state.h"
 #include "coordinator/scheduler/retirement.h"
@@ -37,6 +38,14 @@ struct StepInFlight {
   uint32_t num_reported = 0;                   // ranks
   uint32_t max_rows = 0;                       // of the busiest rank
   int64_t duration_us = 0;                     // of the slowest rank
+  bool has_feature_jobs = false;
+};
+
+struct VisionCounts {
+  uint64_t encoded_patches = 0;
+  uint64_t hits = 0;    // spans whose features their rank kept already
+  uint64_t misses = 0;  // … were encoded
+  uint64_t moves = 0;   // … came from another rank
 };
 
 struct GroupState {
@@ -59,16 +68,23 @@ struct GroupState {
   std::vector<uint64_t> last_result;  // [num_ranks] the last step a rank reported
   uint64_t last_planned = 0;
   CostModel cost;
+  FeatureStore features;
+  std::vector<uint64_t> encoded_flop;  // [num_ranks] in this epoch
 
   std::vector<SchedulerEvent> events;
   uint64_t num_preemptions = 0;
   uint64_t tokens_generated = 0;
   uint64_t prompt_tokens_computed = 0;
+  VisionCounts vision_counts;
 
   // Waiting -> running on `rank`.
   void start(RequestState& request, RankState& rank);
   // Running -> waiting; a token in flight still belongs to the request.
   void preempt(RequestState& request);
+  // Features kept for its spans further on may be dropped.
+  void unpin_features(RequestState& request);
+  // Rows up to num_planned were planned: spans before it need their features no more.
+  void pass_spans(RequestState& request);
   // Ends a request from any phase; `event` says how. The state goes once no row of it is in flight:
   // call drop_if_settled() after the last use of `request`.
   void finish(RequestState& request, SchedulerEvent event);

@@ -1,4 +1,5 @@
-// Which rank a request will live on: the least loaded of those that have room for it now.
+// Which rank a request will live on: the least loaded of those that have room for it now; among
+// equals, one that keeps the features of its pictures.
 #pragma once
 
 #include <cstdint>
@@ -17,9 +18,15 @@ struct RankOffer {
   BlockNeed blocks;          // that nobody was promised
   uint64_t tokens_queued = 0;
   uint32_t num_running = 0;
+  uint64_t vision_tokens = 0;  // encoding in this step, in prompt tokens of equal cost
+  // About the request: whether it may be admitted here (its first span could go, or may wait), and
+  // soft tokens whose features the rank keeps.
+  bool can_start = true;
+  uint32_t feature_tokens_kept = 0;
 };
 
-// Nothing if no rank has a handle, blocks for `need` and rows for a chunk.
+// Nothing if no rank that it can start on has a handle, blocks for `need` and rows for a
+// chunk.
 std::optional<uint32_t> choose_home_rank(const std::vector<RankOffer>& offers,
                                          const BlockNeed& need);
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "coordinator/scheduler/chunking.h"
+#include "coordinator/scheduler/vision_cost.h"
 #include "parallel/base/assert.h"
 
 namespace beryl::scheduler {
@@ -19,16 +20,21 @@ uint32_t bucket_of(uint32_t num_rows) {
 }
 
 Planner::Planner(GroupState& state)
-    : state_(state), facts_(*state.facts), step_(state.last_planned + 1) {}
+    : state_(state),
+      facts_(*state.facts),
+      step_(state.last_planned + 1),
+      features_(state, step_, plan_) {}
 
 std::optional<StepPlan> Planner::plan() {
   if (state_.num_running == 0 && state_.waiting.empty()) return std::nullopt;
   start_step();
-  for (uint32_t rank = 0; rank < facts_.num_ranks; ++rank) plan_running(rank);
+  // Each rank is first in turn: encoding capacity is shared by all.
+  for (uint32_t idx = 0; idx < facts_.num_ranks; ++idx) {
+    plan_running(static_cast<uint32_t>((step_ + idx) % facts_.num_ranks));
+  }
   admit_waiting();
-  const bool has_rows = std::any_of(plan_.ranks.begin(), plan_.ranks.end(),
-                                    [](const RankPlan& rank) { return rank.num_rows > 0; });
-  if (!has_rows) return std::nullopt;
+  if (num_rows_ == 0) return std::nullopt;
+  if (!wait_for_features_.empty()) features_.look_ahead(wait_for_features_);
   return finish_step();
 }
 
@@ -49,9 +55,26 @@ void Planner::start_step() {
     is_decoding |= num_decoding[rank] > 0;
   }
   const uint32_t limit = row_limit(state_.config, facts_, state_.cost, is_decoding);
-  for (uint32_t count : num_decoding) {
-    prompt_rows_left_.push_back(prompt_limit(facts_, limit, count));
+  for (uint32_t rank = 0; rank < facts_.num_ranks; ++rank) {
+    const uint32_t num_rows = decode_rows(state_.ranks[rank], num_decoding[rank]);
+    decode_rows_left_.push_back(num_rows);
+    prompt_rows_left_.push_back(prompt_limit(facts_, limit, num_rows));
+    hard_rows_left_.push_back(facts_.max_num_batched_tokens - num_rows);
   }
+  features_.start(is_decoding);
+}
+
+uint32_t Planner::decode_rows(RankState& rank, uint32_t num_decoding) {
+  const std::vector<RequestState*>& running = rank.running();
+  const auto oldest = std::find_if(running.begin(), running.end(), [](const RequestState* request) {
+    return request->placement.is_prefilling();
+  });
+  const uint32_t num_needed = oldest == running.end() ? 0 : least_chunk_rows(**oldest);
+  const uint32_t num_left = facts_.max_num_batched_tokens - num_needed;
+  // Not in two steps in a row: decoding goes on even where one large span follows another.
+  const bool make_way = num_decoding > num_left && !rank.made_way();
+  rank.set_made_way(make_way);
+  return make_way ? num_left : num_decoding;
 }
 
 void Planner::plan_running(uint32_t rank) {
@@ -61,22 +84,26 @@ void Planner::plan_running(uint32_t rank) {
   in_flight_.rows[rank].reserve(running.size());
   for (size_t idx = 0; idx < running.size(); ++idx) {
     RequestState& request = *running[idx];
+    const bool has_spans = request.placement.next_span < request.spec.pictures.size();
+    if (has_spans) wait_for_features_.push_back(&request);
     const uint32_t num_wanted = rows_wanted(rank, request);
-    if (num_wanted == 0) continue;
+    if (num_wanted == 0 || (has_spans && is_held_up(rank, request))) continue;
     const uint32_t count = make_room(rank, request, num_wanted);
-    if (count > 0) {
-      add_row(rank, request, count);
-    } else {
+    if (count == 0) {
       is_stalled_[rank] = true;
+      continue;
     }
+    const uint32_t num_provided = features_.provide(request, count);
+    if (num_provided > 0) add_row(rank, request, num_provided);
   }
 }
 
 uint32_t Planner::rows_wanted(uint32_t rank, const RequestState& request) const {
   const Placement& placement = request.placement;
   if (placement.is_prefilling()) {
-    return std::min(placement.prefill_end - placement.num_planned, prompt_rows_left_[rank]);
+    return chunk_rows(request, prompt_rows_left_[rank], hard_rows_left_[rank]);
   }
+  if (decode_rows_left_[rank] == 0) return 0;
   const uint32_t num_tokens = request.num_tokens() + request.samples_in_flight;
   BERYL_ASSERT(placement.num_planned + 1 == num_tokens || num_tokens == request.max_num_tokens(),
                "request {}: {} positions planned of {} tokens", request.spec.id,
@@ -84,11 +111,18 @@ uint32_t Planner::rows_wanted(uint32_t rank, const RequestState& request) const 
   return num_tokens < request.max_num_tokens() ? 1 : 0;
 }
 
+bool Planner::is_held_up(uint32_t rank, const RequestState& request) const {
+  const Placement& placement = request.placement;
+  const PictureSpan& next = request.spec.pictures[placement.next_span];
+  return next.start == placement.num_planned && !placement.has_pins() &&
+         !features_.can_provide(rank, next, /*take_pinned=*/true);
+}
+
 uint32_t Planner::make_room(uint32_t rank, RequestState& request, uint32_t num_rows_wanted) {
   RankState& home = state_.ranks[rank];
   while (true) {
     const Room room =
-        find_room(home, request.placement, num_rows_wanted, /*may_take_blocks=*/!is_stalled_[rank]);
+        find_room(home, request, num_rows_wanted, /*may_take_blocks=*/!is_stalled_[rank]);
     if (room.verdict != RoomVerdict::kPreempt) return room.num_rows;
     RequestState& newest = *home.running().back();
     if (&newest == &request) return 0;
@@ -108,6 +142,7 @@ void Planner::admit_waiting() {
     RequestState& request = state_.waiting.front();
     if (request.rows_in_flight > 0) return;  // owns a token not yet reported
     const BlockNeed need = need_to_run(facts_, request);
+    describe_pictures(request);
     const auto rank = choose_home_rank(offers_, need);
     if (!rank) return;
     admit(request, *rank);
@@ -124,6 +159,26 @@ void Planner::refresh_offer(uint32_t rank) {
   offer.blocks = unpromised_blocks(facts_, home, offer.promised);
   offer.tokens_queued = home.prefill_tokens_left();
   offer.num_running = static_cast<uint32_t>(home.running().size());
+  offer.vision_tokens = features_.load(rank) / kPromptTokenFlop;
+}
+
+void Planner::describe_pictures(const RequestState& request) {
+  const std::vector<PictureSpan>& pictures = request.spec.pictures;
+  if (pictures.empty() && !offers_describe_pictures_) return;
+  offers_describe_pictures_ = !pictures.empty();
+  for (uint32_t rank = 0; rank < facts_.num_ranks; ++rank) {
+    RankOffer& offer = offers_[rank];
+    offer.feature_tokens_kept = 0;
+    // It may wait for its first span once admitted, but a step without any row is no step.
+    offer.can_start = num_rows_ > 0 || pictures.empty() || pictures[0].start > 0 ||
+                      (pictures[0].num_tokens <= hard_rows_left_[rank] &&
+                       features_.can_provide(rank, pictures[0], /*take_pinned=*/false));
+  }
+  for (const PictureSpan& span : pictures) {
+    for (const uint32_t rank : state_.features.keepers(span.key)) {
+      offers_[rank].feature_tokens_kept += span.num_tokens;
+    }
+  }
 }
 
 void Planner::admit(RequestState& request, uint32_t rank) {
@@ -136,10 +191,18 @@ void Planner::admit(RequestState& request, uint32_t rank) {
   admission.stop_token_ids = request.spec.stop_token_ids;
   admission.token_ids = request.token_ids;
   admission.num_prompt_tokens = request.num_prompt_tokens;
+  admission.pictures = request.spec.pictures;
 
-  const Room room = find_room(home, request.placement, rows_wanted(rank, request), true);
-  BERYL_ASSERT(room.num_rows > 0, "request {} was admitted without room", request.spec.id);
-  add_row(rank, request, room.num_rows);
+  if (!request.spec.pictures.empty()) wait_for_features_.push_back(&request);
+  uint32_t count = 0;
+  if (const uint32_t num_wanted = rows_wanted(rank, request); num_wanted > 0) {
+    const Room room = find_room(home, request, num_wanted, true);
+    BERYL_ASSERT(room.num_rows > 0, "request {} was admitted without room", request.spec.id);
+    count = features_.provide(request, room.num_rows);
+  }
+  BERYL_ASSERT(count > 0 || num_rows_ > 0, "request {} is admitted to an empty step",
+               request.spec.id);
+  if (count > 0) add_row(rank, request, count);
 }
 
 void Planner::add_row(uint32_t rank, RequestState& request, uint32_t count) {
@@ -162,20 +225,30 @@ void Planner::add_row(uint32_t rank, RequestState& request, uint32_t count) {
   row.sample = owed.sample;
   out.num_rows += count;
 
+  num_rows_ += count;
+
   home.extend(placement, owed.start + count, row);
   placement.num_planned += count;
   placement.last_step = step_;
   home.drop_behind_window(placement, state_.retirement);
   if (owed.prefill) {
     home.count_planned_prefill(count);
-    prompt_rows_left_[rank] -= count;
+    // A span goes whole even where target_itl_us leaves less.
+    prompt_rows_left_[rank] -= std::min(prompt_rows_left_[rank], count);
+    hard_rows_left_[rank] -= count;
+    const uint32_t num_spans = placement.next_span;
+    state_.pass_spans(request);
+    has_span_rows_ |= placement.next_span > num_spans;
+  } else {
+    --decode_rows_left_[rank];
   }
   ++request.rows_in_flight;
   request.samples_in_flight += owed.sample ? 1 : 0;
 }
 
 StepPlan Planner::finish_step() {
-  bool is_padded = true;
+  // Features enter in exact mode only: neither jobs nor rows of a span fit a replayed graph.
+  bool is_padded = plan_.feature_jobs.empty() && !has_span_rows_;
   uint32_t max_rows = 0;
   for (uint32_t rank = 0; rank < facts_.num_ranks; ++rank) {
     RankPlan& out = plan_.ranks[rank];
@@ -188,6 +261,7 @@ StepPlan Planner::finish_step() {
   plan_.mode = is_padded ? StepMode::kPadded : StepMode::kExact;
   plan_.bucket = is_padded ? std::min(bucket_of(max_rows), facts_.max_num_batched_tokens) : 0;
   in_flight_.max_rows = max_rows;
+  in_flight_.has_feature_jobs = !plan_.feature_jobs.empty();
   state_.in_flight.push_back(std::move(in_flight_));
   state_.last_planned = step_;
   return std::move(plan_);

@@ -39,6 +39,10 @@ class RankState {
   // Tokens of running requests that no row has carried yet.
   uint64_t prefill_tokens_left() const { return prefill_tokens_left_; }
 
+  // In the last step some decoding requests had no row, to make way for a span.
+  bool made_way() const { return made_way_; }
+  void set_made_way(bool made_way) { made_way_ = made_way; }
+
   BlockPool& global_pool() { return global_pool_; }
   BlockPool& sliding_pool() { return sliding_pool_; }
   const BlockPool& global_pool() const { return global_pool_; }
@@ -55,6 +59,7 @@ class RankState {
   std::vector<uint32_t> releases_;
   std::vector<RequestState*> running_;
   uint64_t prefill_tokens_left_ = 0;
+  bool made_way_ = false;
 };
 
 }  // namespace beryl::scheduler

@@ -1,6 +1,7 @@
 // What the scheduler knows of a request, and what it says about it.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -33,9 +34,27 @@ struct SamplingParams {
   std::vector<int32_t> allowed_token_ids;  // empty: all
 };
 
+// Names the content of a picture: equal pictures, equally prepared, have equal keys.
+struct PictureKey {
+  uint64_t high = 0;
+  uint64_t low = 0;
+  auto operator<=>(const PictureKey&) const = default;
+};
+
+// Soft tokens [start, start + num_tokens) of a prompt stand for a picture.
+struct PictureSpan {
+  PictureKey key;
+  uint32_t start = 0;
+  uint32_t num_tokens = 0;
+  uint32_t num_patches = 0;  // what encoding costs
+
+  uint32_t end() const { return start + num_tokens; }
+};
+
 struct NewRequest {
   RequestId id = 0;
   std::vector<int32_t> prompt_token_ids;  // never empty
+  std::vector<PictureSpan> pictures;      // ascending, apart from each other, within the prompt
   SamplingParams sampling;
   uint32_t max_tokens = 0;              // >= 1; prompt + max_tokens <= max_model_len
   std::vector<int32_t> stop_token_ids;  // end of sequence included, unless ignore_eos

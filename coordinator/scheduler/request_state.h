@@ -32,8 +32,13 @@ struct Placement {
   std::vector<uint32_t> global_blocks;   // of block numbers 0, 1, ...
   std::vector<uint32_t> sliding_blocks;  // of block numbers num_dropped, ...
   uint32_t num_dropped = 0;              // sliding blocks that left the window
+  // Spans of the prompt by index: before next_span, rows are planned; from there to pinned_end, the
+  // rank keeps the features, pinned.
+  uint32_t next_span = 0;
+  uint32_t pinned_end = 0;
 
   bool is_prefilling() const { return num_planned < prefill_end; }
+  bool has_pins() const { return pinned_end > next_span; }
   uint32_t num_blocks() const { return static_cast<uint32_t>(global_blocks.size()); }
 };
 
@@ -41,6 +46,7 @@ struct RequestState {
   NewRequest spec;                 // its prompt has moved to token_ids
   std::vector<int32_t> token_ids;  // prompt and every token reported so far
   uint32_t num_prompt_tokens = 0;
+  uint32_t longest_span = 0;  // soft tokens
   ServiceOrder order;
   Phase phase = Phase::kWaiting;
   bool was_scheduled = false;

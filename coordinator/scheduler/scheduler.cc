@@ -21,6 +21,8 @@ constexpr int32_t kMaxPriority = 1 << 20;
 constexpr uint32_t kMaxRanks = 4'096;
 constexpr uint32_t kMaxBlocks = 1 << 26;
 constexpr uint32_t kMaxSeqs = 1 << 16;
+constexpr uint32_t kMaxFeatureTokens = 1 << 26;
+constexpr uint32_t kMaxPicturePatches = 1 << 20;
 
 base::Status check_facts(const GroupFacts& facts) {
   if (facts.num_ranks == 0 || facts.max_model_len == 0 || facts.sliding_window == 0 ||
@@ -29,7 +31,9 @@ base::Status check_facts(const GroupFacts& facts) {
     return base::invalid_argument("group", "a size of the registered group is zero");
   }
   if (facts.num_ranks > kMaxRanks || facts.num_global_blocks > kMaxBlocks ||
-      facts.num_sliding_blocks > kMaxBlocks || facts.max_num_seqs > kMaxSeqs) {
+      facts.num_sliding_blocks > kMaxBlocks || facts.max_num_seqs > kMaxSeqs ||
+      facts.num_feature_tokens > kMaxFeatureTokens ||
+      facts.max_picture_patches > kMaxPicturePatches) {
     return base::invalid_argument("group", "a size of the registered group is beyond all measure");
   }
   return base::Status::ok();
@@ -66,6 +70,9 @@ void enqueue(GroupState& state, MovedRequest moved) {
   request->token_ids.insert(request->token_ids.end(), moved.generated_token_ids.begin(),
                             moved.generated_token_ids.end());
   request->tokens_at_last_loss = request->num_tokens();
+  for (const PictureSpan& span : new_request.pictures) {
+    request->longest_span = std::max(request->longest_span, span.num_tokens);
+  }
   request->next_prompt_logprob = moved.next_prompt_logprob;
   request->was_scheduled = moved.was_scheduled;
   request->losses_without_progress = moved.losses_without_progress;
@@ -82,6 +89,13 @@ void enqueue(GroupState& state, MovedRequest moved) {
   BERYL_ASSERT(inserted, "request {} was added twice", id);
 }
 
+base::Status check_fits(const GroupFacts& facts, const NewRequest& request,
+                        uint32_t num_prompt_tokens) {
+  base::Status fits = check_fits_alone(facts, num_prompt_tokens, request.max_tokens);
+  if (!fits) return fits;
+  return check_pictures_fit(facts, request.pictures, num_prompt_tokens, request.max_tokens);
+}
+
 base::Status check_holds(const GroupState& state, const NewRequest& request) {
   if (!state.facts) {
     return base::Error{
@@ -90,14 +104,13 @@ base::Status check_holds(const GroupState& state, const NewRequest& request) {
   if (base::Status valid = check_request(request); !valid) return valid;
   const auto num_prompt_tokens =
       static_cast<uint32_t>(std::min<size_t>(request.prompt_token_ids.size(), UINT32_MAX));
-  return check_fits_alone(*state.facts, num_prompt_tokens, request.max_tokens);
+  return check_fits(*state.facts, request, num_prompt_tokens);
 }
 
 void fail_what_no_longer_fits(GroupState& state) {
   std::vector<std::pair<RequestState*, std::string>> failed;
   for (auto& [id, request] : state.requests) {
-    const base::Status fits =
-        check_fits_alone(*state.facts, request->num_prompt_tokens, request->spec.max_tokens);
+    const base::Status fits = check_fits(*state.facts, request->spec, request->num_prompt_tokens);
     if (!fits) failed.emplace_back(request.get(), fits.error().message);
   }
   for (auto& [request, message] : failed) {
@@ -135,6 +148,8 @@ base::Status Scheduler::start_epoch(uint64_t epoch, const GroupFacts& facts) {
   state_->last_result.assign(facts.num_ranks, 0);
   state_->ranks.reserve(facts.num_ranks);
   for (uint32_t rank = 0; rank < facts.num_ranks; ++rank) state_->ranks.emplace_back(rank, facts);
+  state_->features = FeatureStore(facts.num_ranks, facts.num_feature_tokens);
+  state_->encoded_flop.assign(facts.num_ranks, 0);
   fail_what_no_longer_fits(*state_);
   return base::Status::ok();
 }
@@ -203,7 +218,12 @@ std::optional<StepPlan> Scheduler::plan(int64_t now_us) {
   if (!state_->has_epoch || state_->in_flight.size() >= state_->config.max_steps_in_flight) {
     return std::nullopt;
   }
-  return Planner(*state_).plan();
+  std::optional<StepPlan> plan = Planner(*state_).plan();
+  // Decoding requests made way for a span that then found no blocks: they do not twice in a row.
+  const bool made_way = std::any_of(state_->ranks.begin(), state_->ranks.end(),
+                                    [](const RankState& rank) { return rank.made_way(); });
+  if (!plan && made_way) plan = Planner(*state_).plan();
+  return plan;
 }
 
 std::vector<SchedulerEvent> Scheduler::take_events() {
@@ -224,6 +244,14 @@ SchedulerStats Scheduler::stats() const {
     stats.sliding_blocks_used += rank.sliding_pool().num_taken();
     stats.sliding_blocks_total += rank.sliding_pool().num_total();
   }
+  for (uint32_t rank = 0; rank < state_->ranks.size(); ++rank) {
+    stats.feature_tokens_used += state_->features.num_kept(rank);
+    stats.feature_tokens_total += state_->facts->num_feature_tokens;
+  }
+  stats.encoded_patches = state_->vision_counts.encoded_patches;
+  stats.feature_hits = state_->vision_counts.hits;
+  stats.feature_misses = state_->vision_counts.misses;
+  stats.feature_moves = state_->vision_counts.moves;
   stats.steps_in_flight = static_cast<uint32_t>(state_->in_flight.size());
   return stats;
 }

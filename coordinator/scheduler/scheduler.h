@@ -28,6 +28,8 @@ struct GroupFacts {
   uint32_t num_sliding_blocks = 0;      // per rank
   uint32_t max_num_seqs = 0;            // per rank
   uint32_t max_num_batched_tokens = 0;  // per rank and step
+  uint32_t num_feature_tokens = 0;   // soft tokens whose features a rank can keep; 0: no pictures
+  uint32_t max_picture_patches = 0;  // of one picture
 };
 
 struct SchedulerConfig {
@@ -35,6 +37,11 @@ struct SchedulerConfig {
   uint64_t max_queued_tokens = 4'000'000;
   uint32_t max_steps_in_flight = 2;  // step n + 1 is planned while n runs
   int64_t target_itl_us = 100'000;   // bounds the prompt tokens of a step
+  // Patches that a rank encodes in one step while somebody decodes: one picture of 280 soft tokens
+  // of 9 patches. A single picture may be larger.
+  uint32_t max_encode_patches_per_step = 2'520;
+  // … while nobody decodes: 16 such pictures, so that a step still ends within seconds.
+  uint32_t max_encode_patches_alone = 40'320;
   // A request fails when this many epochs in a row were lost with it before it gained a token, or
   // eight times as many in all.
   uint32_t max_attempts = 4;
@@ -52,6 +59,13 @@ struct SchedulerStats {
   uint32_t sliding_blocks_used = 0;
   uint32_t sliding_blocks_total = 0;
   uint32_t steps_in_flight = 0;
+  uint64_t encoded_patches = 0;
+  // Spans by where their features came from: their rank kept them, they were encoded, or moved.
+  uint64_t feature_hits = 0;
+  uint64_t feature_misses = 0;
+  uint64_t feature_moves = 0;
+  uint32_t feature_tokens_used = 0;  // all ranks
+  uint32_t feature_tokens_total = 0;
 };
 
 struct GroupState;
@@ -71,8 +85,8 @@ class Scheduler {
   void end_epoch();
   bool has_epoch() const;
 
-  // kQueueFull, or kInvalidArgument (param "max_tokens" or "prompt") for what can never fit. Works
-  // between epochs once facts are known (before: kUnavailable).
+  // kQueueFull, or kInvalidArgument (param "max_tokens" or "prompt") for what can never fit,
+  // pictures included. Works between epochs once facts are known (before: kUnavailable).
   base::Status add(NewRequest request);
   // Ends with kAborted. Unknown ids are ignored.
   void cancel(RequestId request);

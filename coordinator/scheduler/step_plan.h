@@ -21,6 +21,17 @@ struct PlannedAdmission {
   std::vector<int32_t> stop_token_ids;
   std::vector<int32_t> token_ids;  // prompt and what was generated before
   uint32_t num_prompt_tokens = 0;
+  std::vector<PictureSpan> pictures;
+};
+
+// The features of a picture come to rank `destination`, which keeps them until they are dropped.
+// Rank `source` makes them from the pixels, or keeps them already.
+struct FeatureJob {
+  PictureKey key;
+  uint32_t num_tokens = 0;
+  uint32_t source = 0;
+  uint32_t destination = 0;
+  bool encode = false;
 };
 
 // Rows for positions [start, start + count) of one request.
@@ -35,7 +46,8 @@ struct PlannedRow {
 };
 
 struct RankPlan {
-  std::vector<uint32_t> releases;  // handles
+  std::vector<uint32_t> releases;         // handles
+  std::vector<PictureKey> feature_drops;  // of the features this rank keeps
   std::vector<PlannedAdmission> admissions;
   std::vector<PlannedRow> rows;
   uint32_t num_rows = 0;  // sum of counts
@@ -47,7 +59,8 @@ struct StepPlan {
   StepMode mode = StepMode::kExact;
   uint32_t bucket = 0;
   uint32_t placement_version = 1;
-  std::vector<RankPlan> ranks;  // [num_ranks]
+  std::vector<FeatureJob> feature_jobs;  // done in order, before the rows; equal on all ranks
+  std::vector<RankPlan> ranks;           // [num_ranks]
 };
 
 struct RowOutput {

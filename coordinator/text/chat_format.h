@@ -20,9 +20,16 @@ enum class ChatRole { kSystem, kDeveloper, kUser, kAssistant, kTool };
 
 enum class PartKind { kText, kImage, kAudio, kVideo };
 
+// The soft tokens of one picture, or of one frame of a video.
+struct SoftTokenRun {
+  uint32_t num_soft_tokens = 0;
+  std::string stamp = {};  // of a frame: "MM:SS"
+};
+
 struct ContentPart {
   PartKind kind = PartKind::kText;
-  std::string text;  // of kText only
+  std::string text = {};                // of kText only
+  std::vector<SoftTokenRun> runs = {};  // of media; empty: one bare placeholder is written
 };
 
 struct ChatToolCall {
@@ -55,16 +62,18 @@ struct ChatOptions {
   bool continue_final_message = false;  // leave the last (assistant) message open instead
 };
 
+// A run of soft tokens, or a bare placeholder.
 struct MediaPlaceholder {
   PartKind kind = PartKind::kImage;
-  size_t position = 0;     // index of the placeholder in `ids`
+  size_t position = 0;     // index of its first soft token in `ids`
   size_t message_idx = 0;  // index in the messages given
   size_t part_idx = 0;     // index in ChatMessage::parts
+  size_t run_idx = 0;      // index in ContentPart::runs
 };
 
 struct RenderedChat {
   std::vector<int32_t> ids;             // with <bos>
-  std::vector<MediaPlaceholder> media;  // by position; each is one id, to be expanded by the caller
+  std::vector<MediaPlaceholder> media;  // by position
   bool starts_in_reasoning = false;     // for OutputParser::Options
 };
 

@@ -210,7 +210,7 @@ void ChatRenderer::write_tool_response(const ChatMessage& caller, size_t message
   }
   tool_format_.write_response(name, value);
   for (size_t i = 0; i < result.parts.size(); ++i) {
-    if (result.parts[i].kind != PartKind::kText) write_media(result.parts[i].kind, message_idx, i);
+    if (result.parts[i].kind != PartKind::kText) write_media(message_idx, i);
   }
 }
 
@@ -226,7 +226,7 @@ bool ChatRenderer::write_content(size_t message_idx) {
   for (size_t i = 0; i < message.parts.size(); ++i) {
     const ContentPart& part = message.parts[i];
     if (part.kind != PartKind::kText) {
-      write_media(part.kind, message_idx, i);
+      write_media(message_idx, i);
       has_content = true;
       continue;
     }
@@ -237,11 +237,26 @@ bool ChatRenderer::write_content(size_t message_idx) {
   return has_content;
 }
 
-void ChatRenderer::write_media(PartKind kind, size_t message_idx, size_t part_idx) {
-  rendered_.media.push_back({kind, writer_.next_position(), message_idx, part_idx});
-  writer_.control(kind == PartKind::kImage   ? control_.image
-                  : kind == PartKind::kAudio ? control_.audio
-                                             : control_.video);
+// A picture becomes its soft tokens between brackets; of a video each frame does, with its time in
+// front and a space between two frames.
+void ChatRenderer::write_media(size_t message_idx, size_t part_idx) {
+  const ContentPart& part = messages_[message_idx].parts[part_idx];
+  const int32_t soft_token = part.kind == PartKind::kImage   ? control_.image
+                             : part.kind == PartKind::kAudio ? control_.audio
+                                                             : control_.video;
+  if (part.runs.empty()) {
+    rendered_.media.push_back({part.kind, writer_.next_position(), message_idx, part_idx, 0});
+    writer_.control(soft_token);
+  }
+  for (size_t i = 0; i < part.runs.size(); ++i) {
+    const SoftTokenRun& run = part.runs[i];
+    if (i > 0) writer_.text(" ");
+    if (!run.stamp.empty()) writer_.text(run.stamp + " ");
+    writer_.control(control_.image_open);
+    rendered_.media.push_back({part.kind, writer_.next_position(), message_idx, part_idx, i});
+    for (uint32_t j = 0; j < run.num_soft_tokens; ++j) writer_.control(soft_token);
+    writer_.control(control_.image_close);
+  }
 }
 
 // The turn stays open where the model is to go on in it: before the result of a call, before

@@ -43,7 +43,7 @@ class ChatRenderer {
   bool write_tool_responses(size_t message_idx);
   void write_tool_response(const ChatMessage& caller, size_t message_idx);
   bool write_content(size_t message_idx);
-  void write_media(PartKind kind, size_t message_idx, size_t part_idx);
+  void write_media(size_t message_idx, size_t part_idx);
   void end_turn(size_t message_idx, bool has_responses, bool has_content);
   void open_turn(std::string_view role);
   void close_turn();

@@ -1,25 +1,14 @@
 #include "kernels/cpu/attention_inputs.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "kernels/cpu/cache_layout.h"
+#include "kernels/cpu/rope_angles.h"
 
 namespace beryl::kernels::cpu {
 namespace {
 
 constexpr int64_t kParallelRows = 4;
-
-// angles = [cos[rotary_dim / 2], sin[rotary_dim / 2]] of position * inv_freq. The product is
-// rounded to float32 first: the reference does so, and at large positions it decides the angle.
-void compute_angles(const AttentionShape& shape, int32_t position, float* angles) {
-  const int num_pairs = shape.rotary_dim / 2;
-  for (int i = 0; i < num_pairs; ++i) {
-    const float angle = static_cast<float>(position) * shape.inv_freq[i];
-    angles[i] = static_cast<float>(std::cos(static_cast<double>(angle)));
-    angles[num_pairs + i] = static_cast<float>(std::sin(static_cast<double>(angle)));
-  }
-}
 
 }  // namespace
 
@@ -71,7 +60,7 @@ void AttentionInputs::finish_row(const Call& call, int row, int segment, float* 
   const int num_pairs = shape.rotary_dim / 2;
   const float* sin = angles + num_pairs;
   const uint16_t* k_norm = call.weights.k_norm.bf16();
-  compute_angles(shape, position, angles);
+  rope_angles(shape.inv_freq, num_pairs, position, angles, angles + num_pairs);
   for (int h = 0; h < shape.num_heads; ++h) {
     float* head = call.q + (int64_t{row} * shape.num_heads + h) * head_dim;
     kernels.norm_row(head, call.weights.q_norm.bf16(), head_dim, shape.rms_norm_eps, head);

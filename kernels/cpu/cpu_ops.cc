@@ -11,6 +11,8 @@
 #include "kernels/cpu/context.h"
 #include "kernels/cpu/ffn.h"
 #include "kernels/cpu/linear.h"
+#include "kernels/cpu/patch_attention.h"
+#include "kernels/cpu/patches.h"
 #include "kernels/cpu/router.h"
 #include "kernels/cpu/sampling.h"
 #include "kernels/cpu/tree_sum.h"
@@ -38,6 +40,8 @@ class CpuOps final : public Ops {
         ffn_(context_),
         attention_inputs_(context_),
         attention_(context_),
+        patches_(context_),
+        patch_attention_(context_),
         sampling_(static_cast<size_t>(options.num_threads)) {}
 
   void* allocate(size_t num_bytes) override;
@@ -67,6 +71,25 @@ class CpuOps final : public Ops {
   void logits(const TensorView& x, const TensorView& table, float cap,
               const TensorView& out) override;
   void sample(const TensorView& logits, const SamplingBatch& batch, SampledToken* sampled) override;
+  void cut_patches(const ImageView* images, int num_images, int patch_size,
+                   const TensorView& out) override {
+    patches_.cut(images, num_images, patch_size, out);
+  }
+  void add_patch_positions(const TensorView& table, const PatchBatch& batch,
+                           const TensorView& x) override {
+    patches_.add_positions(table, batch, x);
+  }
+  void patch_attention_inputs(const PatchAttentionShape& shape, const AttentionWeights& weights,
+                              const TensorView& x, const PatchBatch& batch,
+                              const PatchQkv& out) override;
+  void patch_attention(const PatchAttentionShape& shape, const PatchQkv& qkv,
+                       const PatchBatch& batch, const TensorView& out) override {
+    patch_attention_.run(shape, qkv, batch, out);
+  }
+  void pool_patches(const PatchPooling& pooling, const TensorView& x, const PatchBatch& batch,
+                    const TensorView& out) override {
+    patches_.pool(pooling, x, batch, out);
+  }
 
  private:
   // Calls body(row) for each of num_rows rows, over the threads when there are enough.
@@ -84,6 +107,8 @@ class CpuOps final : public Ops {
   Ffn ffn_;
   AttentionInputs attention_inputs_;
   Attention attention_;
+  Patches patches_;
+  PatchAttention patch_attention_;
   std::vector<const float*> expert_rows_;
   std::vector<FfnJob> expert_jobs_;
   std::vector<SamplingScratch> sampling_;  // [num_threads]
@@ -154,6 +179,15 @@ void CpuOps::attention(const AttentionShape& shape, const TensorView& q, const B
                        const KvCacheView& cache, const TensorView& out) {
   BERYL_CHECK(q.num_elements() == out.num_elements());
   attention_.run(shape, q, batch, cache, out);
+}
+
+void CpuOps::patch_attention_inputs(const PatchAttentionShape& shape,
+                                    const AttentionWeights& weights, const TensorView& x,
+                                    const PatchBatch& batch, const PatchQkv& out) {
+  const int64_t hidden = weights.q_proj.shape[1];
+  check_matrix(x, batch.num_patches(), hidden);
+  packed_.pack(context_, x.f32(), x.shape[0], hidden);
+  patch_attention_.compute_inputs(shape, weights, packed_, batch, out);
 }
 
 void CpuOps::route(const RouterWeights& weights, const TensorView& x, float eps,

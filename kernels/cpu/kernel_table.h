@@ -77,6 +77,9 @@ struct KernelTable {
   void (*norm_row)(const float* x, const uint16_t* weight, int n, float eps, float* out);
   void (*mul_weight)(const uint16_t* weight, float factor, int n,
                      float* x);  // x *= weight * factor
+  void (*add_weights)(const uint16_t* a, const uint16_t* b, int n, float* x);  // x += a + b
+  // x = (x - bias) * scale
+  void (*standardize_row)(const uint16_t* bias, const uint16_t* scale, int n, float* x);
   // (a, b) = (a cos - b sin, b cos + a sin)
   void (*rotate_pairs)(const float* cos, const float* sin, int n, float* a, float* b);
 

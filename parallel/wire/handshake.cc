@@ -7,6 +7,7 @@
 #include "parallel/wire/auth.h"
 #include "parallel/wire/limits.h"
 #include "parallel/wire/validate.h"
+#include "parallel/wire/validate_bulk.h"
 
 namespace beryl::wire {
 namespace {
@@ -47,8 +48,7 @@ Frame WorkerHandshake::hello() const {
   return frame;
 }
 
-base::Expected<Frame> WorkerHandshake::on_challenge(const Frame& frame,
-                                                    Registration registration) const {
+base::Expected<std::string> WorkerHandshake::answer(const Frame& frame) const {
   if (frame.has_reject()) {
     return protocol_error(
         fmt::format("the coordinator refused: {}", clean_reason(frame.reject().reason())));
@@ -59,11 +59,27 @@ base::Expected<Frame> WorkerHandshake::on_challenge(const Frame& frame,
   if (challenge.nonce().size() != kNonceBytes) return protocol_error("nonce of a wrong size");
   const std::string expected = make_proof(secret_, Role::kCoordinator, nonce_, challenge.nonce());
   if (!proof_matches(expected, challenge.proof())) return wrong_secret("coordinator");
+  return make_proof(secret_, Role::kWorker, challenge.nonce(), nonce_);
+}
 
-  Frame answer;
-  registration.set_proof(make_proof(secret_, Role::kWorker, challenge.nonce(), nonce_));
-  *answer.mutable_registration() = std::move(registration);
-  return answer;
+base::Expected<Frame> WorkerHandshake::on_challenge(const Frame& frame,
+                                                    Registration registration) const {
+  const auto proof = answer(frame);
+  if (!proof) return proof.error();
+  registration.set_proof(*proof);
+  Frame out;
+  *out.mutable_registration() = std::move(registration);
+  return out;
+}
+
+base::Expected<Frame> WorkerHandshake::on_challenge(const Frame& frame,
+                                                    BulkRegistration registration) const {
+  const auto proof = answer(frame);
+  if (!proof) return proof.error();
+  registration.set_proof(*proof);
+  Frame out;
+  *out.mutable_bulk_registration() = std::move(registration);
+  return out;
 }
 
 CoordinatorHandshake::CoordinatorHandshake(const Secret& secret)
@@ -84,14 +100,26 @@ base::Expected<Frame> CoordinatorHandshake::on_hello(const Frame& frame) {
   return answer;
 }
 
-base::Expected<Registration> CoordinatorHandshake::on_registration(const Frame& frame) const {
-  if (peer_nonce_.empty() || !frame.has_registration()) {
-    return protocol_error("expected a registration");
-  }
+base::Status CoordinatorHandshake::check_proof(const std::string& proof) const {
+  if (peer_nonce_.empty()) return protocol_error("expected a hello");
   const std::string expected = make_proof(secret_, Role::kWorker, nonce_, peer_nonce_);
-  if (!proof_matches(expected, frame.registration().proof())) return wrong_secret("worker");
+  if (!proof_matches(expected, proof)) return wrong_secret("worker");
+  return base::Status::ok();
+}
+
+base::Expected<Registration> CoordinatorHandshake::on_registration(const Frame& frame) const {
+  if (!frame.has_registration()) return protocol_error("expected a registration");
+  if (auto status = check_proof(frame.registration().proof()); !status) return status.error();
   if (auto status = validate(frame.registration()); !status) return status.error();
   return frame.registration();
+}
+
+base::Expected<BulkRegistration> CoordinatorHandshake::on_bulk_registration(
+    const Frame& frame) const {
+  if (!frame.has_bulk_registration()) return protocol_error("expected a bulk registration");
+  if (auto status = check_proof(frame.bulk_registration().proof()); !status) return status.error();
+  if (auto status = validate(frame.bulk_registration()); !status) return status.error();
+  return frame.bulk_registration();
 }
 
 }  // namespace beryl::wire

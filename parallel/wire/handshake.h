@@ -1,6 +1,7 @@
 // Both sides of the handshake as state machines without I/O:
 //   worker: Hello -> coordinator: Challenge -> worker: Registration -> coordinator: Welcome |
 //   Reject
+// and, for the second connection of a worker, BulkRegistration in place of Registration.
 // An Error of kUnauthenticated means a wrong secret, kInvalidArgument a broken or foreign peer.
 #pragma once
 
@@ -20,8 +21,12 @@ class WorkerHandshake {
   // Checks the coordinator's answer; on success `registration` with our proof. A Reject in place of
   // a Challenge (version mismatch) becomes the error it says.
   base::Expected<Frame> on_challenge(const Frame& frame, Registration registration) const;
+  base::Expected<Frame> on_challenge(const Frame& frame, BulkRegistration registration) const;
 
  private:
+  // Our proof, if the challenge is one of our coordinator.
+  base::Expected<std::string> answer(const Frame& frame) const;
+
   const Secret& secret_;
   std::string nonce_;
 };
@@ -33,8 +38,11 @@ class CoordinatorHandshake {
   base::Expected<Frame> on_hello(const Frame& frame);
   // The worker's registration, authenticated and valid (parallel/wire/validate.h).
   base::Expected<Registration> on_registration(const Frame& frame) const;
+  base::Expected<BulkRegistration> on_bulk_registration(const Frame& frame) const;
 
  private:
+  base::Status check_proof(const std::string& proof) const;
+
   const Secret& secret_;
   std::string nonce_;
   std::string peer_nonce_;

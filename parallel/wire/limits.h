@@ -8,13 +8,19 @@
 namespace beryl::wire {
 
 // Raised whenever a field changes its meaning; both sides must be equal.
-constexpr uint32_t kProtocolVersion = 1;
+constexpr uint32_t kProtocolVersion = 2;
 
 // Frames by what may arrive. Before authentication nobody may make the peer hold much memory.
 constexpr size_t kMaxHandshakeFrameBytes = size_t{64} << 10;
 constexpr size_t kMaxPlanFrameBytes = size_t{32} << 20;    // 4 M queued prompt tokens, 3-4 B each
 constexpr size_t kMaxResultFrameBytes = size_t{64} << 20;  // prompt log-probabilities, 20 a token
-constexpr int kMaxMessageDepth = 16;                       // the contract needs 4
+// Pixels along each side of a picture come in units of one soft token: 3 x 3 patches of 16 pixels.
+constexpr uint32_t kSoftTokenSize = 48;
+constexpr uint32_t kPatchesPerSoftToken = 9;
+constexpr uint32_t kPatchBytes = 16 * 16 * 3;
+constexpr uint32_t kMaxPicturePatches = 10'080;  // 1,120 soft tokens, the model's largest budget
+constexpr size_t kMaxPictureFrameBytes = size_t{kMaxPicturePatches} * kPatchBytes + 256;
+constexpr int kMaxMessageDepth = 16;  // the contract needs 4
 
 constexpr size_t kNonceBytes = 32;
 constexpr size_t kProofBytes = 32;
@@ -31,6 +37,9 @@ constexpr uint32_t kMaxBlockSize = 4096;
 constexpr uint32_t kMaxBlocks = 1U << 30;
 constexpr uint32_t kMaxSeqs = 1U << 20;
 constexpr uint32_t kMaxBatchedTokens = 1U << 22;
+constexpr uint32_t kMaxFeatureTokens = 1U << 26;  // soft tokens that a rank keeps
+constexpr int kMaxFeatureDrops = 1 << 16;         // of one rank in one step
+constexpr int kMaxFeatureJobs = 1 << 16;          // of all ranks in one step
 constexpr int kMaxForbiddenTokenIds = 4096;
 constexpr size_t kMaxNameBytes = 256;     // launch id, host, device, version
 constexpr size_t kMaxReasonBytes = 1024;  // errors and reasons, cut by the sender

@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include "parallel/wire/framing.h"
-#include "parallel/wire/handshake.h"
+#include "parallel/wire/greet.h"
 #include "parallel/wire/limits.h"
 
 namespace beryl::wire {
@@ -94,17 +94,8 @@ std::string MockWorker::wait_for_end(milliseconds deadline) {
 std::string MockWorker::run() {
   auto connection = Connection::dial(options_.coordinator, kHandshakeDeadline);
   if (!connection) return connection.error().message;
-  const WorkerHandshake handshake(secret_);
-  if (auto sent = connection->send(handshake.hello(), kMaxHandshakeFrameBytes, kSendDeadline);
-      !sent) {
-    return sent.error().message;
-  }
-  const auto challenge = connection->receive(kMaxHandshakeFrameBytes, kHandshakeDeadline);
-  if (!challenge) return challenge.error().message;
-  const auto answer = handshake.on_challenge(*challenge, options_.registration);
-  if (!answer) return answer.error().message;
-  if (auto sent = connection->send(*answer, kMaxHandshakeFrameBytes, kSendDeadline); !sent) {
-    return sent.error().message;
+  if (auto status = greet(*connection, secret_, options_.registration); !status) {
+    return status.error().message;
   }
   return serve(*connection);
 }
@@ -116,23 +107,49 @@ std::string MockWorker::serve(Connection& connection) {
       if (auto sent = send_heartbeat(connection); !sent) return sent.error().message;
       next_heartbeat = Clock::now() + heartbeat_interval_;
     }
+    if (auto status = tend_pictures(); !status) return status.error().message;
     if (!connection.wait_readable(kSlice)) continue;
     const auto frame = connection.receive(kMaxPlanFrameBytes, kSendDeadline);
     if (!frame) return frame.error().message;
-    if (frame->has_welcome()) {
-      epoch_.store(frame->welcome().epoch());
-      heartbeat_interval_ = milliseconds(frame->welcome().heartbeat_interval_ms());
-    } else if (frame->has_plan() && !frozen_ && !stuck_) {
-      if (auto answered = answer(connection, frame->plan()); !answered) {
-        return answered.error().message;
-      }
-    } else if (frame->has_reject()) {
-      return frame->reject().reason();
-    } else if (frame->has_goodbye()) {
-      return "goodbye: " + frame->goodbye().reason();
-    }
+    if (std::string reason = on_frame(connection, *frame); !reason.empty()) return reason;
   }
   return {};
+}
+
+// Not empty: why the conversation is over.
+std::string MockWorker::on_frame(Connection& connection, const Frame& frame) {
+  if (frame.has_welcome()) {
+    epoch_.store(frame.welcome().epoch());
+    heartbeat_interval_ = milliseconds(frame.welcome().heartbeat_interval_ms());
+    dial_bulk_at_ = Clock::now() + options_.bulk_delay;
+  } else if (frame.has_plan() && !frozen_ && !stuck_) {
+    const auto answered = answer(connection, frame.plan());
+    return answered ? std::string() : answered.error().message;
+  } else if (frame.has_reject()) {
+    return frame.reject().reason();
+  } else if (frame.has_goodbye()) {
+    return "goodbye: " + frame.goodbye().reason();
+  }
+  return {};
+}
+
+base::Status MockWorker::tend_pictures() {
+  const Registration& facts = options_.registration;
+  const bool is_due = facts.cache().num_feature_tokens() > 0 && epoch_.load() > 0 &&
+                      dial_bulk_at_ != Clock::time_point() && Clock::now() >= dial_bulk_at_;
+  if (is_due) {
+    dial_bulk_at_ = {};
+    BulkRegistration bulk;
+    bulk.set_launch_id(facts.launch_id());
+    bulk.set_group(facts.group());
+    bulk.set_rank(facts.rank());
+    const GroupLimits limits = {epoch_.load(), facts.num_ranks(), facts.model(), facts.cache()};
+    auto status = pictures_.open(options_.coordinator, secret_, bulk, limits);
+    if (!status) return status;
+  }
+  const auto status = pictures_.poll();
+  num_pictures_.store(pictures_.num_pictures());
+  return status;
 }
 
 base::Status MockWorker::send_heartbeat(Connection& connection) {
@@ -143,6 +160,12 @@ base::Status MockWorker::send_heartbeat(Connection& connection) {
 }
 
 base::Status MockWorker::answer(Connection& connection, const StepPlan& plan) {
+  while (plan.feature_jobs_size() > 0 && !pictures_.is_open() && !stopping_.load()) {
+    if (auto status = tend_pictures(); !status) return status;
+    std::this_thread::sleep_for(kSlice);
+  }
+  if (auto status = pictures_.execute(plan, options_.registration.rank()); !status) return status;
+  num_pictures_.store(pictures_.num_pictures());
   StepResult result = compute(plan);
   if (options_.step_time.count() > 0) std::this_thread::sleep_for(options_.step_time);
   if (plan.step() == options_.fault_step && options_.fault != MockFault::kNone) {
@@ -168,6 +191,9 @@ bool MockWorker::misbehave(Connection& connection, StepResult& result) {
       return true;
     case MockFault::kClose:
       return false;
+    case MockFault::kCloseBulk:
+      pictures_.close();
+      return true;
     case MockFault::kFreeze:
       frozen_ = true;
       result.Clear();

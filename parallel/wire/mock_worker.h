@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "parallel/wire/connection.h"
+#include "parallel/wire/mock_pictures.h"
 #include "parallel/wire/secret.h"
 #include "parallel/wire/validate.h"
 
@@ -24,6 +25,7 @@ namespace beryl::wire {
 enum class MockFault {
   kNone,
   kClose,           // ends the connection
+  kCloseBulk,       // ends the second connection
   kFreeze,          // keeps it open, but says nothing more, no heartbeats either
   kStuckStep,       // heartbeats go on, the result never comes
   kWrongEpoch,      // a result of the epoch before
@@ -39,9 +41,10 @@ enum class MockFault {
 
 struct MockWorkerOptions {
   Endpoint coordinator;
-  Registration registration;               // `proof` is filled in
-  std::chrono::microseconds step_time{0};  // what a step takes
-  uint32_t first_token = 16;               // tokens come from [first_token, vocab_size)
+  Registration registration;  // `proof` is filled in; with num_feature_tokens it takes pictures
+  std::chrono::milliseconds bulk_delay{0};  // from the welcome to dialing for pictures
+  std::chrono::microseconds step_time{0};   // what a step takes
+  uint32_t first_token = 16;                // tokens come from [first_token, vocab_size)
   MockFault fault = MockFault::kNone;
   uint64_t fault_step = 1;
 };
@@ -66,6 +69,7 @@ class MockWorker {
   std::string wait_for_end(std::chrono::milliseconds deadline);
   uint64_t num_steps() const { return num_steps_.load(); }
   uint64_t epoch() const { return epoch_.load(); }
+  uint64_t num_pictures() const { return num_pictures_.load(); }
 
  private:
   struct Request {
@@ -75,6 +79,8 @@ class MockWorker {
 
   std::string run();
   std::string serve(Connection& connection);
+  std::string on_frame(Connection& connection, const Frame& frame);
+  base::Status tend_pictures();
   base::Status answer(Connection& connection, const StepPlan& plan);
   base::Status send_heartbeat(Connection& connection);
   // False: the connection is to end here.
@@ -88,6 +94,9 @@ class MockWorker {
   std::atomic<bool> stopping_{false};
   std::atomic<uint64_t> num_steps_{0};
   std::atomic<uint64_t> epoch_{0};
+  std::atomic<uint64_t> num_pictures_{0};
+  MockPictures pictures_;
+  std::chrono::steady_clock::time_point dial_bulk_at_;
   bool frozen_ = false;  // says nothing more
   bool stuck_ = false;   // finishes no step any more
   std::mutex mutex_;

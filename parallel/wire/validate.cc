@@ -69,6 +69,13 @@ base::Status validate_cache(const CacheFacts& cache) {
       [&] {
         return check_range("max_num_batched_tokens", cache.max_num_batched_tokens(), 1,
                            kMaxBatchedTokens);
+      },
+      [&] {
+        return check_range("num_feature_tokens", cache.num_feature_tokens(), 0, kMaxFeatureTokens);
+      },
+      [&] {
+        return check_range("max_picture_patches", cache.max_picture_patches(),
+                           cache.num_feature_tokens() > 0 ? 1 : 0, kMaxPicturePatches);
       });
 }
 
@@ -103,6 +110,26 @@ base::Status validate_sampling(const SamplingParams& sampling, uint32_t vocab_si
       [&] { return check_ids("allowed_token_ids", sampling.allowed_token_ids(), vocab_size); });
 }
 
+// Ascending, apart from each other, within the prompt, each small enough for the features' cache.
+base::Status validate_pictures(const Admission& admission, const GroupLimits& limits) {
+  const uint32_t longest =
+      std::min(limits.cache.num_feature_tokens(), limits.cache.max_num_batched_tokens());
+  uint64_t previous_end = 0;
+  for (const PictureSpan& span : admission.pictures()) {
+    const uint64_t end = uint64_t{span.start()} + span.num_tokens();
+    if (!span.has_key() || span.start() < previous_end || end > admission.num_prompt_tokens() ||
+        span.num_tokens() == 0 || span.num_tokens() > longest) {
+      return bad(
+          fmt::format("picture of handle {} from {} to {}, expected from {} to {}, of 1 to {} "
+                      "tokens, with a key",
+                      admission.handle(), span.start(), end, previous_end,
+                      admission.num_prompt_tokens(), longest));
+    }
+    previous_end = end;
+  }
+  return base::Status::ok();
+}
+
 base::Status validate_admission(const Admission& admission, const GroupLimits& limits) {
   const auto num_tokens = static_cast<uint64_t>(admission.token_ids_size());
   return all_of(
@@ -112,6 +139,7 @@ base::Status validate_admission(const Admission& admission, const GroupLimits& l
         return check_range("num_prompt_tokens", admission.num_prompt_tokens(), 1, num_tokens);
       },
       [&] { return check_ids("token_ids", admission.token_ids(), limits.model.vocab_size()); },
+      [&] { return validate_pictures(admission, limits); },
       [&] { return validate_sampling(admission.sampling(), limits.model.vocab_size()); });
 }
 
@@ -151,6 +179,34 @@ base::Status validate_shape(const StepPlan& plan, const GroupLimits& limits) {
     if (plan.mode() == STEP_MODE_PADDED && rows > plan.bucket()) return bad("bucket overflows");
   }
   return check_range("bucket", plan.bucket(), 0, limits.cache.max_num_batched_tokens());
+}
+
+// Jobs and this rank's drops. That features fit, and are where they are sent from, depends on what
+// is kept: the worker checks it.
+base::Status validate_features(const StepPlan& plan, const GroupLimits& limits) {
+  if (plan.feature_drops_size() > kMaxFeatureDrops || plan.feature_jobs_size() > kMaxFeatureJobs) {
+    return bad(fmt::format("{} feature drops and {} feature jobs", plan.feature_drops_size(),
+                           plan.feature_jobs_size()));
+  }
+  if (plan.feature_jobs_size() > 0 && limits.cache.num_feature_tokens() == 0) {
+    return bad("feature jobs for a group that reads text only");
+  }
+  if (plan.mode() == STEP_MODE_PADDED && plan.feature_jobs_size() > 0) {
+    return bad("feature jobs in padded mode");
+  }
+  for (const FeatureJob& job : plan.feature_jobs()) {
+    if (!job.has_key()) return bad("a feature job without a key");
+    if (!job.encode() && job.source() == job.destination()) return bad("features move nowhere");
+    auto status = all_of(
+        [&] { return check_range("source", job.source(), 0, limits.num_ranks - 1); },
+        [&] { return check_range("destination", job.destination(), 0, limits.num_ranks - 1); },
+        [&] {
+          return check_range("tokens of a feature job", job.num_tokens(), 1,
+                             limits.cache.num_feature_tokens());
+        });
+    if (!status) return status;
+  }
+  return base::Status::ok();
 }
 
 base::Status validate_token(const Token& token, uint32_t vocab_size) {
@@ -223,6 +279,7 @@ base::Status validate(const StepPlan& plan, const GroupLimits& limits, uint32_t 
   if (auto status = check_ids("releases", plan.releases(), limits.cache.max_num_seqs()); !status) {
     return status;
   }
+  if (auto status = validate_features(plan, limits); !status) return status;
   uint64_t num_rows = 0;
   for (const Admission& admission : plan.admissions()) {
     if (auto status = validate_admission(admission, limits); !status) return status;

@@ -12,7 +12,10 @@ namespace beryl::bench {
 namespace {
 
 ParityOptions options_for(const std::string& model) {
-  return {.directory = BERYL_SOURCE_DIR "/tests/data/" + model, .cases = {}};
+  ParityOptions options;
+  options.directory = BERYL_SOURCE_DIR "/tests/data/" + model;
+  if (model == "demo-model") options.model_directory = BERYL_SOURCE_DIR "/deploy/demo-model";
+  return options;
 }
 
 ParityCounts counts_on_ranks(const ParityOptions& options, int num_ranks) {
@@ -29,19 +32,27 @@ class ParityTest : public testing::TestWithParam<int> {};
 
 TEST_P(ParityTest, TinyEqualsTheReference) {
   const ParityCounts counts = counts_on_ranks(options_for("tiny"), GetParam());
-  EXPECT_EQ(counts.passed, 3);
+  EXPECT_EQ(counts.passed, 6);
   EXPECT_EQ(counts.failed, 0);
-  EXPECT_EQ(counts.skipped, 3);
+  EXPECT_EQ(counts.skipped, 0);
 }
 
 TEST_P(ParityTest, NarrowEqualsTheReference) {
   const ParityCounts counts = counts_on_ranks(options_for("narrow"), GetParam());
-  EXPECT_EQ(counts.passed, 2);
+  EXPECT_EQ(counts.passed, 4);
   EXPECT_EQ(counts.failed, 0);
-  EXPECT_EQ(counts.skipped, 2);
+  EXPECT_EQ(counts.skipped, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Ranks, ParityTest, testing::Values(1, 2),
+// Questions of every skill of the bundled model, pictures and frames among them.
+TEST_P(ParityTest, TheDemoModelEqualsTheReference) {
+  const ParityCounts counts = counts_on_ranks(options_for("demo-model"), GetParam());
+  EXPECT_EQ(counts.passed, 29);
+  EXPECT_EQ(counts.failed, 0);
+  EXPECT_EQ(counts.skipped, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, ParityTest, testing::Values(1, 2, 4),
                          [](const auto& info) { return std::to_string(info.param) + "Ranks"; });
 
 TEST(ParityControlTest, FaultsAreNoticed) {
@@ -51,6 +62,27 @@ TEST(ParityControlTest, FaultsAreNoticed) {
       options.cases = {"short"};
       options.fault = fault;
       EXPECT_EQ(counts_on_ranks(options, 1).failed, 1) << model;
+    }
+  }
+}
+
+// Chunks end before a picture or after it, and grow where a picture is longer.
+TEST(ParityTest, PicturesAreNeverCut) {
+  ParityOptions options = options_for("tiny");
+  options.cases = {"two_images", "video"};
+  options.max_chunk = 7;
+  EXPECT_EQ(counts_on_ranks(options, 1).passed, 2);
+}
+
+TEST(ParityControlTest, FaultsOfPicturesAreNoticed) {
+  for (const PlantedFault fault : {PlantedFault::kTurnGrids, PlantedFault::kCausalSpans}) {
+    for (const char* model : {"tiny", "narrow"}) {
+      ParityOptions options = options_for(model);
+      options.cases = {"short", "image"};
+      options.fault = fault;
+      const ParityCounts counts = counts_on_ranks(options, 1);
+      EXPECT_EQ(counts.failed, 1) << model;
+      EXPECT_EQ(counts.passed, 1) << model;
     }
   }
 }

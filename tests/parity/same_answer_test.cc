@@ -24,6 +24,23 @@ SubjectModel narrow_model() {
   return subject;
 }
 
+// Pictures of 15 and 20 soft tokens, the second one longer than the window of 16.
+SubjectModel tiny_model_with_pictures() {
+  SubjectModel subject = tiny_model();
+  for (int i = 44; i < 60; ++i) subject.token_ids.push_back((i * 389 + 17) % 1024);
+  subject.pictures = {{.position = 5, .height = 144, .width = 240},
+                      {.position = 21, .height = 240, .width = 192}};
+  return subject;
+}
+
+// A picture of 70 soft tokens, longer than the window of 64.
+SubjectModel narrow_model_with_a_picture() {
+  SubjectModel subject = narrow_model();
+  for (int i = 72; i < 90; ++i) subject.token_ids.push_back((i * 197 + 5) % 1024);
+  subject.pictures = {{.position = 9, .height = 336, .width = 480}};
+  return subject;
+}
+
 // Of the ways, merged over ranks.
 std::vector<Trace> traces_on_ranks(const SubjectModel& subject, const std::vector<Way>& ways,
                                    const ComputeOptions& options, int num_ranks) {
@@ -66,13 +83,33 @@ TEST_P(SameAnswerTest, NarrowModel) {
   expect_same_answer(narrow_model(), GetParam(), {});
 }
 
+TEST_P(SameAnswerTest, TinyModelWithPictures) {
+  expect_same_answer(tiny_model_with_pictures(), GetParam(), {});
+}
+
+TEST_P(SameAnswerTest, NarrowModelWithAPicture) {
+  expect_same_answer(narrow_model_with_a_picture(), GetParam(), {});
+}
+
 INSTANTIATE_TEST_SUITE_P(Ranks, SameAnswerTest, testing::Values(1, 2, 4, 8),
                          [](const auto& info) { return std::to_string(info.param) + "Ranks"; });
 
 TEST(SameAnswerControlTest, ThreadsDoNotMatter) {
-  const SubjectModel subject = tiny_model();
-  EXPECT_FALSE(first_difference(reference_trace(subject, {.num_threads = 1}),
-                                reference_trace(subject, {.num_threads = 3})));
+  for (const SubjectModel& subject : {tiny_model(), tiny_model_with_pictures()}) {
+    EXPECT_FALSE(first_difference(reference_trace(subject, {.num_threads = 1}),
+                                  reference_trace(subject, {.num_threads = 3})));
+  }
+}
+
+// Soft tokens that do not see the later ones of their picture: noticed on the first sliding layer,
+// at the first soft token.
+TEST(SameAnswerControlTest, ACausalPictureIsNoticed) {
+  const SubjectModel subject = tiny_model_with_pictures();
+  const auto difference =
+      first_difference(reference_trace(subject, {}),
+                       reference_trace(subject, {.fault = PlantedFault::kCausalSpans}));
+  ASSERT_TRUE(difference.has_value());
+  EXPECT_EQ(difference->find("layer 0, position 5: "), 0u) << *difference;
 }
 
 // The check itself: a sum in another order is noticed, and the first layer is named.

@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 
 #include "bench/model/model_source.h"
 #include "bench/model/rank_runner.h"
+#include "bench/parity/picture.h"
 #include "kernels/cpu/cpu_ops.h"
+#include "worker/model/vision_tower.h"
 
 namespace beryl::bench {
 
@@ -18,6 +21,7 @@ constexpr int kSubject = 0;  // request id of the traced request
 constexpr int kFirstMate = 100;
 constexpr int kMateTokens = 3;
 constexpr int kMaxRows = 128;
+constexpr int64_t kMaxPatches = 1000;
 
 // Tokens of batch-mates: any, but not those of the subject.
 std::vector<int32_t> mate_tokens(int mate, int step, int count, int vocab_size) {
@@ -29,26 +33,31 @@ std::vector<int32_t> mate_tokens(int mate, int step, int count, int vocab_size) 
 
 class WayRun {
  public:
-  WayRun(const SubjectModel& subject, const Way& way, int num_ranks, int vocab_size)
+  WayRun(const SubjectModel& subject, const std::vector<FeatureSpan>& spans, const Way& way,
+         int num_ranks, int vocab_size)
       : subject_(subject),
+        spans_(spans),
         way_(way),
         num_ranks_(num_ranks),
         vocab_size_(vocab_size),
-        home_(way.home_rank % num_ranks) {}
+        home_(way.home_rank % num_ranks),
+        num_prefilled_(std::max(way.num_prefilled, spans.empty() ? 0 : spans.back().end())) {}
 
   // The next step of the group; empty when the request is done.
   GroupStep next() {
     const auto num_tokens = static_cast<int>(subject_.token_ids.size());
     if (num_done_ == num_tokens) return {};
-    const int count =
-        num_done_ < way_.num_prefilled ? std::min(way_.chunk, way_.num_prefilled - num_done_) : 1;
+    const int end = num_done_ < num_prefilled_
+                        ? chunk_end(num_done_, way_.chunk, num_prefilled_, spans_)
+                        : num_done_ + 1;
     GroupStep step(static_cast<size_t>(num_ranks_));
-    const auto begin = subject_.token_ids.begin() + num_done_;
-    const Segment mine = scored_segment(kSubject, {begin, begin + count});
+    const auto tokens = subject_.token_ids.begin();
+    Segment mine = scored_segment(kSubject, {tokens + num_done_, tokens + end});
+    mine.spans = spans_;
     add_mates(&step, 0);
     step[static_cast<size_t>(home_)].push_back(mine);
     add_mates(&step, 1);
-    num_done_ += count;
+    num_done_ = end;
     ++num_steps_;
     return step;
   }
@@ -67,10 +76,12 @@ class WayRun {
   }
 
   const SubjectModel& subject_;
+  const std::vector<FeatureSpan>& spans_;
   const Way& way_;
   const int num_ranks_;
   const int vocab_size_;
   const int home_;
+  const int num_prefilled_;
   int num_done_ = 0;
   int num_steps_ = 0;
 };
@@ -84,11 +95,9 @@ void record_logits(RankRunner& runner, int vocab_size, Trace* trace) {
   }
 }
 
-Trace trace_way(const SubjectModel& subject, const Way& way, int vocab_size, int num_ranks,
-                RankRunner& runner) {
+Trace trace_way(WayRun run, const Way& way, int vocab_size, RankRunner& runner) {
   Trace trace;
   TraceObserver observer(runner, kSubject, &trace);
-  WayRun run(subject, way, num_ranks, vocab_size);
   for (GroupStep step = run.next(); !step.empty(); step = run.next()) {
     const base::Status status = runner.run(step, way.mode, &observer);
     if (!status) throw std::runtime_error(status.error().message);
@@ -96,6 +105,32 @@ Trace trace_way(const SubjectModel& subject, const Way& way, int vocab_size, int
   }
   runner.drop_all();
   return trace;
+}
+
+// On every rank, which is part of the check: the home rank differs from way to way.
+std::vector<FeatureSpan> encode_subject(const std::vector<SubjectPicture>& pictures,
+                                        const model::ModelConfig& config,
+                                        const weights::ModelWeights& weights, kernels::Ops& ops,
+                                        std::optional<model::Features>* features) {
+  std::vector<FeatureSpan> spans;
+  if (pictures.empty()) return spans;
+  model::VisionTower tower({config, *weights.vision(), ops}, kMaxPatches);
+  std::vector<media::RgbImage> drawn;
+  std::vector<kernels::ImageView> views;
+  for (const SubjectPicture& picture : pictures) {
+    drawn.push_back(draw_picture(picture.height, picture.width));
+    views.push_back(view_of(drawn.back()));
+  }
+  auto encoded = tower.encode(views);
+  if (!encoded) throw std::runtime_error(encoded.error().message);
+  features->emplace(*std::move(encoded));
+  int64_t first = 0;
+  for (size_t i = 0; i < pictures.size(); ++i) {
+    const int count = *tower.num_soft_tokens(views[i].height, views[i].width);
+    spans.push_back({pictures[i].position, (*features)->view().rows(first, count)});
+    first += count;
+  }
+  return spans;
 }
 
 }  // namespace
@@ -139,6 +174,9 @@ std::vector<Trace> compute_traces(const SubjectModel& subject, const std::vector
   const std::unique_ptr<kernels::Ops> ops = plant_fault(
       kernels::cpu::make_cpu_ops({.num_threads = options.num_threads, .isa = options.isa}),
       options.fault);
+  std::optional<model::Features> features;
+  const std::vector<FeatureSpan> spans =
+      encode_subject(subject.pictures, config, weights, *ops, &features);
   const RunnerParts parts{.config = config,
                           .weights = weights,
                           .ops = *ops,
@@ -156,7 +194,8 @@ std::vector<Trace> compute_traces(const SubjectModel& subject, const std::vector
   RankRunner padded(parts, limits);
   std::vector<Trace> traces;
   for (const Way& way : ways) {
-    traces.push_back(trace_way(subject, way, config.vocab_size, communicator.size(),
+    traces.push_back(trace_way({subject, spans, way, communicator.size(), config.vocab_size}, way,
+                               config.vocab_size,
                                way.mode == expert::StepMode::kExact ? exact : padded));
   }
   return traces;

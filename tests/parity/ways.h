@@ -15,17 +15,26 @@ namespace beryl::bench {
 
 struct Way {
   std::string name;
-  int num_prefilled = 0;    // tokens that come in chunks; the rest is decoded one by one
-  int chunk = 1;            // tokens of one prefill step
+  int num_prefilled = 0;    // tokens that come in chunks, at least to the end of the last picture;
+                            // the rest is decoded one by one
+  int chunk = 1;            // tokens of one prefill step; a picture is never cut
   bool with_mates = false;  // other requests share the steps, on all ranks
   int home_rank = 0;        // of the traced request, modulo the number of ranks
   expert::StepMode mode = expert::StepMode::kExact;
+};
+
+// A picture drawn by a formula; its soft tokens begin at `position`.
+struct SubjectPicture {
+  int position = 0;
+  unsigned height = 0;
+  unsigned width = 0;
 };
 
 struct SubjectModel {
   std::string directory;  // config.json, and weights or else the seed is used
   uint64_t seed = 0;
   std::vector<int32_t> token_ids = {};  // of the traced request
+  std::vector<SubjectPicture> pictures = {};
 };
 
 struct ComputeOptions {

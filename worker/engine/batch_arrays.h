@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "parallel/wire/cluster.pb.h"
+#include "worker/engine/feature_store.h"
 #include "worker/engine/request_table.h"
 #include "worker/model/decoder.h"
 
@@ -18,8 +19,10 @@ struct WantedLogits {
 
 class BatchArrays {
  public:
-  // The rows were accepted by `requests`. `plan` must live as long as the batch is used.
-  void build(const wire::StepPlan& plan, const RequestTable& requests, uint32_t block_size);
+  // The rows were accepted by `requests`, and `store` keeps the features of their pictures. `plan`
+  // and `store` must stay as they are as long as the batch is used.
+  void build(const wire::StepPlan& plan, const RequestTable& requests, const FeatureStore& store,
+             uint32_t block_size);
 
   // Points into this object.
   model::DecoderBatch batch(const wire::StepPlan& plan) const;
@@ -42,11 +45,14 @@ class BatchArrays {
 
   void clear();
   void append_row(const wire::Row& row, const RequestTable& requests);
+  void append_pictures(const wire::Row& row, const RequestState& state, const FeatureStore& store);
   void select_logits(const wire::StepPlan& plan, const RequestTable& requests);
 
   uint32_t block_size_ = 0;
-  std::vector<int32_t> token_ids_;        // [T]
-  std::vector<int32_t> positions_;        // [T]
+  std::vector<int32_t> token_ids_;    // [T]
+  std::vector<int32_t> positions_;    // [T]
+  std::vector<int32_t> visible_end_;  // [T]
+  std::vector<model::FeatureRows> feature_rows_;
   std::vector<uint64_t> request_seeds_;   // [T]
   std::vector<int32_t> query_start_loc_;  // [S + 1]
   std::vector<int32_t> rank_rows_;        // [num_ranks]

@@ -53,6 +53,9 @@ base::Status RequestTable::admit(const wire::Admission& admission) {
   state.request_seed = admission.request_seed();
   state.num_prompt_tokens = admission.num_prompt_tokens();
   state.token_ids.assign(admission.token_ids().begin(), admission.token_ids().end());
+  for (const wire::PictureSpan& span : admission.pictures()) {
+    state.pictures.push_back({picture_key(span.key()), span.start(), span.num_tokens()});
+  }
   const auto& forbidden = limits_.model.forbidden_token_ids();
   state.sampling =
       SamplingState(admission.sampling(), {forbidden.data(), static_cast<size_t>(forbidden.size())},
@@ -76,6 +79,14 @@ base::Status RequestTable::check_row(const wire::Row& row) const {
                                      row.handle(), row.start(), slot->num_computed_tokens));
   }
   const uint64_t end = uint64_t{row.start()} + row.count();
+  for (const PictureSpan& picture : slot->pictures) {
+    const bool overlaps = picture.start < end && row.start() < picture.end();
+    if (overlaps && (picture.start < row.start() || end < picture.end())) {
+      return contradiction(
+          fmt::format("row of handle {} from {} to {} cuts the picture from {} to {}", row.handle(),
+                      row.start(), end, picture.start, picture.end()));
+    }
+  }
   if (slot->failed) return base::Status::ok();
   if (end > slot->token_ids.size() || (row.sample() && end != slot->token_ids.size())) {
     return contradiction(fmt::format("row of handle {} ends at {}, {} tokens are known",

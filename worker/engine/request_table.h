@@ -9,13 +9,25 @@
 #include "parallel/base/expected.h"
 #include "parallel/wire/validate.h"
 #include "worker/engine/block_owners.h"
+#include "worker/engine/feature_store.h"
 #include "worker/engine/sampling_state.h"
 
 namespace beryl::engine {
 
+// Soft tokens of a prompt that take the features of a picture. They see each other, so that their
+// rows are in one step.
+struct PictureSpan {
+  PictureKey key;
+  uint32_t start = 0;  // position of the first one
+  uint32_t num_tokens = 0;
+
+  uint32_t end() const { return start + num_tokens; }
+};
+
 struct RequestState {
   uint64_t request_seed = 0;
-  std::vector<int32_t> token_ids;  // prompt and output so far
+  std::vector<PictureSpan> pictures;  // ascending, apart from each other
+  std::vector<int32_t> token_ids;     // prompt and output so far
   uint32_t num_prompt_tokens = 0;
   uint32_t num_computed_tokens = 0;  // positions whose keys and values are in the cache
   // Index = block number of the request: block b holds positions [b, b + 1) * block_size.
@@ -41,7 +53,8 @@ class RequestTable {
   // The plan passed wire::validate. After an error the table is unusable: the epoch is over.
   base::Status release(uint32_t handle);
   base::Status admit(const wire::Admission& admission);
-  // Adds the row's blocks and checks that its positions follow and are covered.
+  // Adds the row's blocks and checks that its positions follow and are covered and that it cuts no
+  // picture.
   base::Status extend(const wire::Row& row);
 
   RequestState& at(uint32_t handle) { return *requests_[handle]; }

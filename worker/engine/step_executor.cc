@@ -24,13 +24,19 @@ uint32_t microseconds_since(Clock::time_point start) {
 }  // namespace
 
 StepExecutor::StepExecutor(ForwardPass& forward, kernels::Ops& ops, const wire::GroupLimits& limits,
-                           uint32_t rank)
-    : forward_(forward), ops_(ops), limits_(limits), rank_(rank), requests_(limits_) {}
+                           uint32_t rank, FeatureJobs* feature_jobs)
+    : forward_(forward),
+      ops_(ops),
+      limits_(limits),
+      rank_(rank),
+      requests_(limits_),
+      features_(limits.cache.num_feature_tokens()),
+      feature_jobs_(feature_jobs) {}
 
 base::Expected<wire::StepResult> StepExecutor::execute(const wire::StepPlan& plan) {
   const Clock::time_point start = Clock::now();
   if (auto status = apply(plan); !status) return status.error();
-  arrays_.build(plan, requests_, limits_.cache.block_size());
+  arrays_.build(plan, requests_, features_, limits_.cache.block_size());
   if (auto status = forward_.forward(arrays_.batch(plan)); !status) return status.error();
 
   const Clock::time_point forward_end = Clock::now();
@@ -59,12 +65,33 @@ base::Status StepExecutor::apply(const wire::StepPlan& plan) {
                                   fmt::format("step {} follows {}", plan.step(), last_step_));
   }
   last_step_ = plan.step();
-  for (const uint32_t handle : plan.releases()) {
-    if (auto status = requests_.release(handle); !status) return status;
-  }
+  if (auto status = apply_releases(plan); !status) return status;
   for (const wire::Admission& admission : plan.admissions()) {
     if (auto status = requests_.admit(admission); !status) return status;
   }
+  if (auto status = run_feature_jobs(plan); !status) return status;
+  return apply_rows(plan);
+}
+
+base::Status StepExecutor::apply_releases(const wire::StepPlan& plan) {
+  for (const uint32_t handle : plan.releases()) {
+    if (auto status = requests_.release(handle); !status) return status;
+  }
+  for (const wire::PictureKey& key : plan.feature_drops()) {
+    if (auto status = features_.drop(picture_key(key)); !status) return status;
+  }
+  return base::Status::ok();
+}
+
+base::Status StepExecutor::run_feature_jobs(const wire::StepPlan& plan) {
+  if (plan.feature_jobs().empty()) return base::Status::ok();
+  if (feature_jobs_ == nullptr) {
+    return base::invalid_argument("plan", "feature jobs for a group that reads text only");
+  }
+  return feature_jobs_->run(plan, features_);
+}
+
+base::Status StepExecutor::apply_rows(const wire::StepPlan& plan) {
   std::vector<bool> has_row(limits_.cache.max_num_seqs());
   for (const wire::Row& row : plan.rows()) {
     if (has_row[row.handle()]) {
@@ -72,6 +99,22 @@ base::Status StepExecutor::apply(const wire::StepPlan& plan) {
     }
     has_row[row.handle()] = true;
     if (auto status = requests_.extend(row); !status) return status;
+    if (auto status = check_features(row); !status) return status;
+  }
+  return base::Status::ok();
+}
+
+base::Status StepExecutor::check_features(const wire::Row& row) const {
+  for (const PictureSpan& picture : requests_.at(row.handle()).pictures) {
+    if (picture.end() <= row.start() || picture.start >= row.start() + row.count()) continue;
+    const model::Features* features = features_.find(picture.key);
+    if (features == nullptr || features->num_tokens() != picture.num_tokens) {
+      return base::invalid_argument(
+          "plan",
+          fmt::format("row of handle {} needs features of {} soft tokens at {}, kept are {}",
+                      row.handle(), picture.num_tokens, picture.start,
+                      features == nullptr ? 0 : features->num_tokens()));
+    }
   }
   return base::Status::ok();
 }

@@ -10,6 +10,8 @@
 #include "parallel/base/expected.h"
 #include "parallel/wire/validate.h"
 #include "worker/engine/batch_arrays.h"
+#include "worker/engine/feature_jobs.h"
+#include "worker/engine/feature_store.h"
 #include "worker/engine/forward_pass.h"
 #include "worker/engine/request_table.h"
 
@@ -17,9 +19,10 @@ namespace beryl::engine {
 
 class StepExecutor {
  public:
-  // `forward` and `ops` must outlive it. `limits` are of this epoch.
+  // `forward`, `ops` and `feature_jobs` must outlive it. `limits` are of this epoch. Without
+  // feature jobs a plan that has some is an error: this group reads text only.
   StepExecutor(ForwardPass& forward, kernels::Ops& ops, const wire::GroupLimits& limits,
-               uint32_t rank);
+               uint32_t rank, FeatureJobs* feature_jobs = nullptr);
   StepExecutor(const StepExecutor&) = delete;
   StepExecutor& operator=(const StepExecutor&) = delete;
 
@@ -32,6 +35,10 @@ class StepExecutor {
 
  private:
   base::Status apply(const wire::StepPlan& plan);
+  base::Status apply_releases(const wire::StepPlan& plan);
+  base::Status run_feature_jobs(const wire::StepPlan& plan);
+  base::Status apply_rows(const wire::StepPlan& plan);
+  base::Status check_features(const wire::Row& row) const;
   void compute_prompt_logprobs(const wire::StepPlan& plan);
   void sample(const wire::StepPlan& plan);
   void sample_slice(const wire::StepPlan& plan, int begin, int end);
@@ -44,6 +51,8 @@ class StepExecutor {
   const wire::GroupLimits limits_;
   const uint32_t rank_;
   RequestTable requests_;
+  FeatureStore features_;
+  FeatureJobs* feature_jobs_;
   BatchArrays arrays_;
   std::vector<wire::Output> outputs_;  // [rows of this step]
   std::vector<kernels::SamplingRow> sampling_rows_;

@@ -30,7 +30,7 @@ Status Decoder::forward(const DecoderBatch& batch, LayerObserver* observer) {
   BERYL_ASSERT(num_rows <= workspace_.limits().max_rows, "{} rows, at most {}", num_rows,
                workspace_.limits().max_rows);
   const TensorView residual = workspace_.residual(num_rows);
-  parts_.ops.embed(parts_.weights.embed_tokens(), batch.token_ids, embedding_scale_, residual);
+  embed(batch, residual);
   if (observer != nullptr) observer->on_hidden(0, residual);
   for (int layer = 0; layer < parts_.config.num_hidden_layers; ++layer) {
     attention_block(layer, batch);
@@ -41,6 +41,19 @@ Status Decoder::forward(const DecoderBatch& batch, LayerObserver* observer) {
   select_rows(batch.logits_rows, num_rows);
   if (observer != nullptr) observer->on_final_norm(workspace_.selected(num_selected_));
   return Status::ok();
+}
+
+void Decoder::embed(const DecoderBatch& batch, const TensorView& residual) {
+  parts_.ops.embed(parts_.weights.embed_tokens(), batch.token_ids, embedding_scale_, residual);
+  for (const FeatureRows& part : batch.features) {
+    const int64_t num_rows = part.features.shape[0];
+    BERYL_ASSERT(part.features.shape[1] == parts_.config.hidden_size && part.first_row >= 0 &&
+                     part.first_row + num_rows <= batch.rows.num_rows,
+                 "features [{}, {}] at row {}", num_rows, part.features.shape[1], part.first_row);
+    std::vector<int32_t> rows(static_cast<size_t>(num_rows));
+    std::iota(rows.begin(), rows.end(), 0);
+    gather_rows(part.features, rows, residual.rows(part.first_row, num_rows));
+  }
 }
 
 void Decoder::attention_block(int layer, const DecoderBatch& batch) {
@@ -101,30 +114,34 @@ Status Decoder::feed_forward_block(int layer, const DecoderBatch& batch, LayerOb
   return Status::ok();
 }
 
-// selected = final norm of the rows whose logits are wanted. A sum over one leaf a row is a gather.
+// selected = final norm of the rows whose logits are wanted.
 void Decoder::select_rows(std::span<const int32_t> rows, int num_rows) {
   num_selected_ = static_cast<int>(rows.size());
   for (const int32_t row : rows) BERYL_ASSERT(row >= 0 && row < num_rows, "row {}", row);
+  const TensorView gathered = workspace_.normed(num_selected_);
+  gather_rows(workspace_.residual(num_rows), rows, gathered);
+  parts_.ops.rms_norm(gathered, parts_.weights.norm(), parts_.config.rms_norm_eps,
+                      workspace_.selected(num_selected_));
+}
+
+// A sum over one leaf a row is a gather.
+void Decoder::gather_rows(const TensorView& from, std::span<const int32_t> rows,
+                          const TensorView& to) {
   std::vector<int32_t> leaf_offsets(rows.size() + 1);
   std::iota(leaf_offsets.begin(), leaf_offsets.end(), 0);
   const std::vector<int32_t> leaf_keys(rows.size(), 0);
-  const TensorView gathered = workspace_.normed(num_selected_);
-  parts_.ops.tree_sum(workspace_.residual(num_rows),
-                      {.num_rows = num_selected_,
+  parts_.ops.tree_sum(from,
+                      {.num_rows = static_cast<int>(rows.size()),
                        .leaf_offsets = leaf_offsets.data(),
                        .leaf_rows = rows.data(),
                        .leaf_keys = leaf_keys.data()},
-                      gathered);
-  parts_.ops.rms_norm(gathered, parts_.weights.norm(), parts_.config.rms_norm_eps,
-                      workspace_.selected(num_selected_));
+                      to);
 }
 
 TensorView Decoder::logits(int begin, int end) {
   BERYL_ASSERT(begin >= 0 && begin <= end && end <= num_selected_, "[{}, {}) of {}", begin, end,
                num_selected_);
-  TensorView rows = workspace_.selected(num_selected_);
-  rows.data = rows.f32() + begin * rows.shape[1];
-  rows.shape[0] = end - begin;
+  const TensorView rows = workspace_.selected(num_selected_).rows(begin, end - begin);
   const TensorView out = workspace_.logits(end - begin);
   parts_.ops.logits(rows, parts_.weights.embed_tokens(), parts_.config.final_logit_softcapping,
                     out);

@@ -15,6 +15,13 @@
 
 namespace beryl::model {
 
+// Consecutive rows of a step that take features instead of their tokens' embeddings: the soft
+// tokens of a picture. Features are not scaled.
+struct FeatureRows {
+  int first_row = 0;
+  kernels::TensorView features;  // [number of rows, H]
+};
+
 // This rank's rows of one step. Arrays live until forward() returns.
 struct DecoderBatch {
   const int32_t* token_ids = nullptr;  // [T], each below vocab_size
@@ -22,6 +29,7 @@ struct DecoderBatch {
   expert::StepShape shape;                  // the same on all ranks
   const uint64_t* request_seeds = nullptr;  // [T] for choosing among copies of an expert
   std::span<const int32_t> logits_rows;     // [S] rows whose logits are wanted
+  std::span<const FeatureRows> features = {};
 };
 
 // Sees intermediate results, for comparing runs. Rows are this rank's; layers from 0.
@@ -65,9 +73,12 @@ class Decoder {
   const WorkspaceLimits& limits() const { return workspace_.limits(); }
 
  private:
+  void embed(const DecoderBatch& batch, const kernels::TensorView& residual);
   void attention_block(int layer, const DecoderBatch& batch);
   base::Status feed_forward_block(int layer, const DecoderBatch& batch, LayerObserver* observer);
   void select_rows(std::span<const int32_t> rows, int num_rows);
+  void gather_rows(const kernels::TensorView& from, std::span<const int32_t> rows,
+                   const kernels::TensorView& to);
 
   DecoderParts parts_;
   Workspace workspace_;

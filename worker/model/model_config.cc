@@ -142,13 +142,17 @@ VisionConfig read_vision(const ConfigReader& reader) {
   vision.num_hidden_layers = reader.integer("num_hidden_layers", 1, kMaxLayers);
   vision.num_attention_heads = reader.integer("num_attention_heads", 1, kMaxHeads);
   vision.head_dim = reader.integer("head_dim", 4, kMaxHeadDim);
+  if (vision.head_dim % 4 != 0) {
+    reader.fail("head_dim", "a multiple of 4", std::to_string(vision.head_dim));
+  }
   vision.patch_size = reader.integer("patch_size", 1, 256);
   vision.pooling_kernel_size = reader.integer("pooling_kernel_size", 1, 64);
   vision.position_embedding_size = reader.integer("position_embedding_size", 1, kMaxPositions);
   vision.rms_norm_eps = static_cast<float>(reader.number("rms_norm_eps", 0, 1));
   const ConfigReader rope = reader.object("rope_parameters");
   rope.require_text("rope_type", {"axial", "default"});
-  vision.rope_theta = static_cast<float>(rope.number("rope_theta", 1, 1e12));
+  vision.inv_freq = inverse_frequencies(rope.number("rope_theta", 1, 1e12), vision.head_dim / 4,
+                                        vision.head_dim / 2);
   reader.require_value("num_key_value_heads", vision.num_attention_heads);
   vision.standardize = reader.has("standardize") && reader.at("standardize") == true;
   return vision;

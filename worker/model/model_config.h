@@ -33,18 +33,24 @@ constexpr int kMaxPositions = 1 << 24;
 constexpr size_t kMaxConfigBytes = 4u << 20;
 constexpr int kMaxEosTokens = 64;
 
+// The vision tower. A checkpoint without one (no vision_config) reads text only.
 struct VisionConfig {
   int hidden_size = 0;
   int intermediate_size = 0;
   int num_hidden_layers = 0;
   int num_attention_heads = 0;
   int head_dim = 0;
-  int patch_size = 0;
-  int pooling_kernel_size = 0;
-  int position_embedding_size = 0;
+  int patch_size = 0;               // pixels
+  int pooling_kernel_size = 0;      // patches of a soft token along each axis
+  int position_embedding_size = 0;  // most patches along each axis
   float rms_norm_eps = 0;
-  float rope_theta = 0;
   bool standardize = false;
+  // The first half of a head rotates by the column, the second by the row of its patch; pair i of a
+  // half rotates its dimensions i and i + head_dim / 4.
+  std::vector<float> inv_freq;  // [head_dim / 4]
+
+  // Pixels of a soft token along each axis: sides of pictures are multiples of it.
+  int soft_token_size() const { return patch_size * pooling_kernel_size; }
 };
 
 // Ids of control tokens that config.json names; -1 where it names none.

@@ -145,7 +145,14 @@ RankModel::RankModel(const WorkerOptions& options, const model::ModelConfig& con
                 .ops = *ops_,
                 .exchange = exchange_,
                 .cache = cache_},
-               {.max_rows = static_cast<int>(options.max_num_batched_tokens)}) {}
+               {.max_rows = static_cast<int>(options.max_num_batched_tokens)}) {
+  if (num_feature_tokens(options, config) == 0) return;
+  vision_tower_.emplace(model::VisionTowerParts{config, *weights_.vision(), *ops_});
+}
+
+uint32_t num_feature_tokens(const WorkerOptions& options, const model::ModelConfig& config) {
+  return config.vision ? options.feature_cache_tokens : 0;
+}
 
 std::string describe_device(int num_threads) {
   const auto isa = kernels::cpu::resolve(kernels::cpu::Isa::kBest);
@@ -185,6 +192,10 @@ wire::Registration make_registration(const WorkerOptions& options, const model::
   cache.set_num_sliding_blocks(static_cast<uint32_t>(plan.cache.num_sliding_blocks));
   cache.set_max_num_seqs(options.max_num_seqs);
   cache.set_max_num_batched_tokens(options.max_num_batched_tokens);
+  cache.set_num_feature_tokens(num_feature_tokens(options, config));
+  if (cache.num_feature_tokens() > 0) {
+    cache.set_max_picture_patches(static_cast<uint32_t>(model::kMaxImagePatches));
+  }
   return registration;
 }
 

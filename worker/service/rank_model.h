@@ -2,7 +2,9 @@
 // weights, expert exchange, cache, decoder.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "kernels/ops.h"
@@ -14,6 +16,7 @@
 #include "worker/cache/kv_cache.h"
 #include "worker/model/decoder.h"
 #include "worker/model/model_config.h"
+#include "worker/model/vision_tower.h"
 #include "worker/service/worker_options.h"
 #include "worker/weights/model_weights.h"
 
@@ -32,6 +35,9 @@ struct LaunchPlan {
 LaunchPlan agree_on_launch(const WorkerOptions& options, const model::ModelConfig& config,
                            comm::Communicator& communicator, int num_local_ranks);
 
+// Soft tokens whose features this rank keeps: none for a model without a vision tower.
+uint32_t num_feature_tokens(const WorkerOptions& options, const model::ModelConfig& config);
+
 class RankModel {
  public:
   // All references must outlive it. Throws weights::LoadError.
@@ -41,6 +47,8 @@ class RankModel {
   RankModel& operator=(const RankModel&) = delete;
 
   model::Decoder& decoder() { return decoder_; }
+  // Null: this rank takes no pictures.
+  model::VisionTower* vision_tower() { return vision_tower_ ? &*vision_tower_ : nullptr; }
   kernels::Ops& ops() { return *ops_; }
   size_t weight_bytes() const { return weights_.num_bytes(); }
 
@@ -51,6 +59,7 @@ class RankModel {
   expert::ExpertExchange exchange_;
   cache::KvCache cache_;
   model::Decoder decoder_;
+  std::optional<model::VisionTower> vision_tower_;
 };
 
 // "cpu avx2, 2 threads"

@@ -10,6 +10,7 @@
 
 #include "parallel/base/progress.h"
 #include "parallel/wire/connection.h"
+#include "worker/engine/rank_feature_jobs.h"
 #include "worker/engine/step_executor.h"
 #include "worker/service/cache_sizing.h"
 
@@ -85,16 +86,54 @@ void RankWorker::serve(Session& session, RankModel& model, const wire::Registrat
   limits.num_ranks = registration.num_ranks();
   limits.model = registration.model();
   limits.cache = registration.cache();
-  engine::DecoderPass pass(model.decoder());
-  engine::StepExecutor executor(pass, model.ops(), limits, registration.rank());
-  // A lost coordinator also ends a collective that waits for ranks which know already.
-  session.start({.on_end = [this] { context_.communicator.abort(); },
+  // Shared with the hooks, which other threads may still run when this is left.
+  const auto pictures = std::make_shared<engine::PictureStore>(session.step_deadline());
+  // A lost coordinator also ends a collective that waits for ranks which know already, and a step
+  // that waits for a picture.
+  session.start({.on_end =
+                     [this, pictures] {
+                       context_.communicator.abort();
+                       pictures->close();
+                     },
                  .on_stuck =
                      [this] {
                        context_.log.error("the last step does not end; leaving it");
                        ::_exit(kExitStuck);
                      }});
+  engine::DecoderPass pass(model.decoder());
+  if (model.vision_tower() == nullptr) {
+    engine::StepExecutor executor(pass, model.ops(), limits, registration.rank());
+    execute_plans(session, executor);
+    return;
+  }
+  const auto bulk = open_bulk(session, limits, registration, *pictures);
+  if (!bulk) return;
+  engine::RankFeatureJobs jobs({.tower = *model.vision_tower(),
+                                .ops = model.ops(),
+                                .communicator = context_.communicator,
+                                .pictures = *pictures,
+                                .hidden_size = model.vision_tower()->hidden_size()});
+  engine::StepExecutor executor(pass, model.ops(), limits, registration.rank(), &jobs);
+  execute_plans(session, executor);
+}
 
+std::unique_ptr<BulkSession> RankWorker::open_bulk(Session& session,
+                                                   const wire::GroupLimits& limits,
+                                                   const wire::Registration& registration,
+                                                   engine::PictureStore& pictures) {
+  wire::BulkRegistration who;
+  who.set_launch_id(registration.launch_id());
+  who.set_group(registration.group());
+  who.set_rank(registration.rank());
+  auto opened = BulkSession::open(
+      {*wire::parse_endpoint(context_.options.coordinator), std::move(who), limits},
+      context_.secret, pictures, [&session](const SessionEnd& end) { session.end(end); });
+  if (opened) return *std::move(opened);
+  session.end({false, "no connection for pictures: " + opened.error().message});
+  return nullptr;
+}
+
+void RankWorker::execute_plans(Session& session, engine::StepExecutor& executor) {
   while (const auto plan = session.next_plan()) {
     auto result = executor.execute(*plan);
     if (result) {

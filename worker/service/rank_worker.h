@@ -9,6 +9,9 @@
 #include "parallel/base/log.h"
 #include "parallel/comm/communicator.h"
 #include "parallel/wire/secret.h"
+#include "worker/engine/picture_store.h"
+#include "worker/engine/step_executor.h"
+#include "worker/service/bulk_session.h"
 #include "worker/service/rank_model.h"
 #include "worker/service/session.h"
 #include "worker/service/worker_options.h"
@@ -38,6 +41,11 @@ class RankWorker {
  private:
   std::shared_ptr<Session> join(const wire::Registration& registration, SessionEnd& end);
   void serve(Session& session, RankModel& model, const wire::Registration& registration);
+  void execute_plans(Session& session, engine::StepExecutor& executor);
+  // Null after a failure, which has ended the session.
+  std::unique_ptr<BulkSession> open_bulk(Session& session, const wire::GroupLimits& limits,
+                                         const wire::Registration& registration,
+                                         engine::PictureStore& pictures);
   void log_start(const model::ModelConfig& config, const LaunchPlan& plan, size_t weight_bytes);
 
   RankContext context_;

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "parallel/wire/handshake.h"
+#include "parallel/wire/greet.h"
 #include "parallel/wire/limits.h"
 
 namespace beryl::service {
@@ -56,24 +56,10 @@ base::Expected<std::unique_ptr<Session>> Session::open(const SessionOptions& opt
   auto connection = dial(options, log);
   if (!connection) return connection.error();
   std::unique_ptr<Session> session(new Session(*std::move(connection), log));
-  if (auto status = session->shake_hands(secret, registration); !status) return status.error();
-  return session;
-}
-
-base::Status Session::shake_hands(const wire::Secret& secret,
-                                  const wire::Registration& registration) {
-  const wire::WorkerHandshake handshake(secret);
-  if (auto status = connection_.send(handshake.hello(), wire::kMaxHandshakeFrameBytes,
-                                     wire::kHandshakeDeadline);
-      !status) {
-    return status;
+  if (auto status = wire::greet(session->connection_, secret, registration); !status) {
+    return status.error();
   }
-  const auto challenge =
-      connection_.receive(wire::kMaxHandshakeFrameBytes, wire::kHandshakeDeadline);
-  if (!challenge) return challenge.error();
-  const auto answer = handshake.on_challenge(*challenge, registration);
-  if (!answer) return answer.error();
-  return connection_.send(*answer, wire::kMaxHandshakeFrameBytes, wire::kHandshakeDeadline);
+  return session;
 }
 
 void Session::send_heartbeat(milliseconds deadline) {

@@ -61,6 +61,9 @@ class Session {
   void leave();
 
   uint64_t epoch() const { return welcome_.epoch(); }
+  std::chrono::milliseconds step_deadline() const {
+    return std::chrono::milliseconds(welcome_.step_deadline_ms());
+  }
 
   // Blocks for the next plan; nothing when the session is over.
   std::optional<wire::StepPlan> next_plan() { return plans_.pop(); }
@@ -72,7 +75,6 @@ class Session {
 
  private:
   Session(wire::Connection connection, base::Logger& log);
-  base::Status shake_hands(const wire::Secret& secret, const wire::Registration& registration);
   void send_heartbeat(std::chrono::milliseconds deadline);
   void close_with(SessionEnd end);
   void read_loop();

@@ -92,6 +92,16 @@ void add_cache_options(CLI::App& app, WorkerOptions& options) {
       ->group(group);
 }
 
+void add_picture_options(CLI::App& app, WorkerOptions& options) {
+  app.add_option(
+         "--feature-cache-tokens", options.feature_cache_tokens,
+         "Soft tokens of pictures whose features a rank keeps; 0: take no pictures. Only of "
+         "use to models that have a vision tower")
+      ->check(CLI::Range(0U, wire::kMaxFeatureTokens))
+      ->capture_default_str()
+      ->group("Cache and batch, each per rank");
+}
+
 void add_process_options(CLI::App& app, WorkerOptions& options) {
   const char* group = "Process";
   app.add_option("--threads", options.threads, "Threads of each rank [cores / ranks]")
@@ -126,6 +136,7 @@ ParsedWorkerOptions parse_worker_options(int argc, const char* const* argv) {
   add_model_options(app, parsed.options);
   add_cluster_options(app, parsed.options);
   add_cache_options(app, parsed.options);
+  add_picture_options(app, parsed.options);
   add_process_options(app, parsed.options);
   try {
     app.parse(argc, argv);

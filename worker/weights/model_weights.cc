@@ -39,10 +39,6 @@ bool is_expert_tensor(const TensorSpec& spec) {
   return spec.name.find(".experts.") != std::string::npos;
 }
 
-bool is_text_tensor(const TensorSpec& spec) {
-  return spec.name.starts_with("model.language_model.");
-}
-
 bool is_consecutive(std::span<const int32_t> ids) {
   for (size_t i = 1; i < ids.size(); ++i) {
     if (ids[i] != ids[i - 1] + 1) return false;
@@ -163,7 +159,6 @@ void ModelWeights::Builder::place_mapped(const TensorSpec& spec, const std::byte
 void ModelWeights::Builder::place_checkpoint(const Checkpoint& checkpoint) {
   const bool in_place = is_consecutive(options_.local_experts);
   for (const TensorSpec& spec : specs_) {
-    if (!is_text_tensor(spec)) continue;
     const std::byte* source = checkpoint.find(spec.name).data().data();
     if (is_expert_tensor(spec) && !in_place) {
       place_in_memory(spec, source);
@@ -174,9 +169,7 @@ void ModelWeights::Builder::place_checkpoint(const Checkpoint& checkpoint) {
 }
 
 void ModelWeights::Builder::place_dummy() {
-  for (const TensorSpec& spec : specs_) {
-    if (is_text_tensor(spec)) place_in_memory(spec, nullptr);
-  }
+  for (const TensorSpec& spec : specs_) place_in_memory(spec, nullptr);
 }
 
 void ModelWeights::Builder::run_chunk(const Piece& chunk, const DummySource& source) const {
@@ -253,6 +246,10 @@ void ModelWeights::Builder::finish(ModelWeights* weights) {
   weights->norm_ = views_.at("model.language_model.norm.weight");
   for (int layer = 0; layer < config_.num_hidden_layers; ++layer) {
     weights->layers_.push_back(assemble_layer(layer));
+  }
+  if (config_.vision) {
+    weights->vision_ = assemble_vision(*config_.vision,
+                                       [this](const std::string& name) { return views_.at(name); });
   }
   weights->memory_ = std::move(memory_);
   weights->num_bytes_ = total_bytes_;

@@ -1,5 +1,6 @@
-// ModelWeights: the text weights of one rank as tensor views for kernels: everything that ranks
-// share, and this rank's own experts. Views point into the mapped checkpoint or into own memory.
+// ModelWeights: the weights of one rank as tensor views for kernels: everything that ranks share
+// (the vision tower too), and this rank's own experts. Views point into the mapped checkpoint or
+// into own memory.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +13,7 @@
 #include "worker/model/model_config.h"
 #include "worker/weights/checkpoint.h"
 #include "worker/weights/dummy_weights.h"
+#include "worker/weights/vision_weights.h"
 #include "worker/weights/weight_memory.h"
 
 namespace beryl::weights {
@@ -53,7 +55,8 @@ class ModelWeights {
   const kernels::TensorView& embed_tokens() const { return embed_tokens_; }  // [vocab_size, H]
   const kernels::TensorView& norm() const { return norm_; }                  // [H]
   const std::vector<LayerWeights>& layers() const { return layers_; }
-  size_t num_bytes() const { return num_bytes_; }  // of all views together
+  const std::optional<VisionWeights>& vision() const { return vision_; }  // as the config has one
+  size_t num_bytes() const { return num_bytes_; }                         // of all views together
 
  private:
   class Builder;
@@ -64,6 +67,7 @@ class ModelWeights {
   kernels::TensorView embed_tokens_;
   kernels::TensorView norm_;
   std::vector<LayerWeights> layers_;
+  std::optional<VisionWeights> vision_;
   size_t num_bytes_ = 0;
 };
 

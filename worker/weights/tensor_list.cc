@@ -53,9 +53,9 @@ void add_text_layer(const ModelConfig& config, int layer, std::vector<TensorSpec
 }
 
 void add_vision_layer(const VisionConfig& vision, int layer, std::vector<TensorSpec>* list) {
+  const std::string prefix = vision_layer_prefix(layer);
   const auto add = [&](std::string_view name, std::vector<int64_t> shape) {
-    list->push_back(
-        {fmt::format("model.vision_tower.encoder.layers.{}.{}", layer, name), std::move(shape)});
+    list->push_back({fmt::format("{}{}", prefix, name), std::move(shape)});
   };
   const int64_t hidden = vision.hidden_size;
   const int64_t attention_dim = int64_t{vision.num_attention_heads} * vision.head_dim;
@@ -78,17 +78,19 @@ void add_vision(const ModelConfig& config, std::vector<TensorSpec>* list) {
   const VisionConfig& vision = *config.vision;
   const int64_t hidden = vision.hidden_size;
   const int64_t patch_dim = int64_t{3} * vision.patch_size * vision.patch_size;
-  list->push_back({"model.vision_tower.patch_embedder.input_proj.weight", {hidden, patch_dim}});
-  list->push_back({"model.vision_tower.patch_embedder.position_embedding_table",
+  const std::string tower = kVisionTowerPrefix;
+  list->push_back({tower + "patch_embedder.input_proj.weight", {hidden, patch_dim}});
+  list->push_back({tower + "patch_embedder.position_embedding_table",
                    {2, vision.position_embedding_size, hidden}});
   if (vision.standardize) {
-    list->push_back({"model.vision_tower.std_bias", {hidden}});
-    list->push_back({"model.vision_tower.std_scale", {hidden}});
+    list->push_back({tower + "std_bias", {hidden}});
+    list->push_back({tower + "std_scale", {hidden}});
   }
   for (int layer = 0; layer < vision.num_hidden_layers; ++layer) {
     add_vision_layer(vision, layer, list);
   }
-  list->push_back({"model.embed_vision.embedding_projection.weight", {config.hidden_size, hidden}});
+  list->push_back({std::string(kVisionProjectorPrefix) + "embedding_projection.weight",
+                   {config.hidden_size, hidden}});
 }
 
 void check_tensor(const Checkpoint& checkpoint, const TensorSpec& spec) {
@@ -117,6 +119,10 @@ std::string layer_prefix(int layer) {
   return fmt::format("{}layers.{}.", kTextPrefix, layer);
 }
 
+std::string vision_layer_prefix(int layer) {
+  return fmt::format("{}encoder.layers.{}.", kVisionTowerPrefix, layer);
+}
+
 std::vector<TensorSpec> tensor_list(const ModelConfig& config) {
   std::vector<TensorSpec> list;
   list.push_back(
@@ -131,12 +137,19 @@ std::vector<TensorSpec> tensor_list(const ModelConfig& config) {
 
 void check_checkpoint(const Checkpoint& checkpoint, const std::vector<TensorSpec>& expected) {
   std::set<std::string_view> names;
+  bool has_vision = false;
   for (const TensorSpec& spec : expected) {
     check_tensor(checkpoint, spec);
     names.insert(spec.name);
+    if (spec.name.starts_with(kVisionTowerPrefix)) has_vision = true;
   }
+  const auto is_ours = [&](std::string_view name) {
+    return name.starts_with(kTextPrefix) ||
+           (has_vision &&
+            (name.starts_with(kVisionTowerPrefix) || name.starts_with(kVisionProjectorPrefix)));
+  };
   for (const auto& [name, found] : checkpoint.tensors()) {
-    if (name.starts_with(kTextPrefix) && !names.contains(name)) {
+    if (is_ours(name) && !names.contains(name)) {
       throw LoadError(fmt::format("{}: tensor \"{}\": expected no such tensor, found {}",
                                   found.file->path().string(), base::printable(name),
                                   describe(found.tensor->dtype, found.tensor->shape)));

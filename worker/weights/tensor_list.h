@@ -21,10 +21,15 @@ struct TensorSpec {
 // All of them in a fixed order: text, then vision where the config has one.
 std::vector<TensorSpec> tensor_list(const model::ModelConfig& config);
 
-std::string layer_prefix(int layer);  // "model.language_model.layers.N."
+constexpr const char* kVisionTowerPrefix = "model.vision_tower.";
+constexpr const char* kVisionProjectorPrefix = "model.embed_vision.";
 
-// Every expected tensor is there with its shape in BF16, and no unknown tensor of the text model is
-// (a sign of another architecture). Throws LoadError.
+std::string layer_prefix(int layer);         // "model.language_model.layers.N."
+std::string vision_layer_prefix(int layer);  // "model.vision_tower.encoder.layers.N."
+
+// Every expected tensor is there with its shape in BF16, and no unknown tensor of a part that was
+// asked for is (a sign of another architecture). A vision tower that the config does not mention
+// may be there. Throws LoadError.
 void check_checkpoint(const Checkpoint& checkpoint, const std::vector<TensorSpec>& expected);
 
 }  // namespace beryl::weights

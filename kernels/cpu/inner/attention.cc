@@ -172,16 +172,25 @@ BERYL_INLINE void add_values(const AttentionTile& tile, int query, KeyRange keys
   }
 }
 
-// The last value_dim % kLanes numbers of one query.
+// The last value_dim % kLanes numbers of each query.
+template <int kQueries>
 void add_values_tail(const AttentionTile& tile, int query, KeyRange keys, int d) {
   const int left = tile.value_dim - d;
+  const int64_t stride = state_size(tile.value_dim);
   float* sum = state_of(tile, query) + d;
-  Vec acc = load_partial(sum, left);
+  Vec acc[kQueries];
+#pragma GCC unroll 8
+  for (int i = 0; i < kQueries; ++i) acc[i] = load_partial(sum + i * stride, left);
+  const float* weight = tile.scores + query * kKeyTile;
   for (int j = keys.begin; j < keys.end; ++j) {
-    const Vec w = broadcast(tile.scores[query * kKeyTile + j]);
-    acc = fma(w, load_partial(tile.values + j * tile.value_stride + d, left), acc);
+    const Vec value = load_partial(tile.values + j * tile.value_stride + d, left);
+#pragma GCC unroll 8
+    for (int i = 0; i < kQueries; ++i) {
+      acc[i] = fma(broadcast(weight[i * kKeyTile + j]), value, acc[i]);
+    }
   }
-  store_partial(sum, acc, left);
+#pragma GCC unroll 8
+  for (int i = 0; i < kQueries; ++i) store_partial(sum + i * stride, acc[i], left);
 }
 
 template <int kQueries>
@@ -195,9 +204,7 @@ void add_all_values(const AttentionTile& tile, int query, KeyRange keys) {
   for (; d + kLanes <= tile.value_dim; d += kLanes) {
     add_values<kQueries, 1>(tile, query, keys, d);
   }
-  for (int i = 0; d < tile.value_dim && i < kQueries; ++i) {
-    add_values_tail(tile, query + i, keys, d);
-  }
+  if (d < tile.value_dim) add_values_tail<kQueries>(tile, query, keys, d);
 }
 
 // Keys that all of the queries see go through the wide form; the rest of each query comes before

@@ -17,6 +17,8 @@ void softcap_row(float* x, float cap, int n);
 void embed_row(const uint16_t* row, float scale, int n, float* out);
 void norm_row(const float* x, const uint16_t* weight, int n, float eps, float* out);
 void mul_weight(const uint16_t* weight, float factor, int n, float* x);
+void add_weights(const uint16_t* a, const uint16_t* b, int n, float* x);
+void standardize_row(const uint16_t* bias, const uint16_t* scale, int n, float* x);
 void rotate_pairs(const float* cos, const float* sin, int n, float* a, float* b);
 void divide_row(const float* x, float divisor, int n, float* out);
 

@@ -34,6 +34,21 @@ BERYL_INLINE void map_weighted(const float* a, const uint16_t* weight, int n, fl
   }
 }
 
+// x[i] = function(x[i], a[i], b[i]), a and b bfloat16.
+template <typename Function>
+BERYL_INLINE void map_two_weights(const uint16_t* a, const uint16_t* b, int n, float* x,
+                                  Function function) {
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    store(x + i, function(load(x + i), load_bf16(a + i), load_bf16(b + i)));
+  }
+  if (i < n) {
+    const Vec last_a = load_bf16_partial(a + i, n - i);
+    const Vec last_b = load_bf16_partial(b + i, n - i);
+    store_partial(x + i, function(load_partial(x + i, n - i), last_a, last_b), n - i);
+  }
+}
+
 constexpr int kChains = 4;  // independent sums, to hide the latency of fma
 
 float sum_squares(const float* x, int n) {
@@ -93,6 +108,14 @@ void norm_row(const float* x, const uint16_t* weight, int n, float eps, float* o
 void mul_weight(const uint16_t* weight, float factor, int n, float* x) {
   const Vec f = broadcast(factor);
   map_weighted(x, weight, n, x, [&](Vec a, Vec w) { return mul(mul(a, w), f); });
+}
+
+void add_weights(const uint16_t* a, const uint16_t* b, int n, float* x) {
+  map_two_weights(a, b, n, x, [](Vec value, Vec v, Vec w) { return add(value, add(v, w)); });
+}
+
+void standardize_row(const uint16_t* bias, const uint16_t* scale, int n, float* x) {
+  map_two_weights(bias, scale, n, x, [](Vec value, Vec v, Vec w) { return mul(sub(value, v), w); });
 }
 
 void rotate_pairs(const float* cos, const float* sin, int n, float* a, float* b) {

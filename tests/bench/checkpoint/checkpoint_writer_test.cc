@@ -48,6 +48,9 @@ void expect_equal(const weights::ModelWeights& a, const weights::ModelWeights& b
     expect_equal(x.merge.post_norm, y.merge.post_norm);
     EXPECT_EQ(x.merge.layer_scalar, y.merge.layer_scalar);
   }
+  expect_equal(a.vision()->patch_proj, b.vision()->patch_proj);
+  expect_equal(a.vision()->std_scale, b.vision()->std_scale);
+  expect_equal(a.vision()->layers.back().mlp.down_proj, b.vision()->layers.back().mlp.down_proj);
 }
 
 TEST_F(CheckpointWriterTest, FilesHoldTheWeightsOfTheSeedBitForBit) {

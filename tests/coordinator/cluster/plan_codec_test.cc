@@ -30,6 +30,12 @@ scheduler::StepPlan sample_plan() {
   admission.stop_token_ids = {1};
   admission.token_ids = {2, 10, 11};
   admission.num_prompt_tokens = 2;
+  admission.pictures = {{.key = {1, 2}, .start = 0, .num_tokens = 1, .num_patches = 9},
+                        {.key = {3, 4}, .start = 1, .num_tokens = 1, .num_patches = 9}};
+  rank.feature_drops = {{5, 6}};
+  plan.feature_jobs = {
+      {.key = {1, 2}, .num_tokens = 1, .source = 0, .destination = 1, .encode = true},
+      {.key = {3, 4}, .num_tokens = 1, .source = 0, .destination = 1, .encode = false}};
   rank.admissions.push_back(admission);
   rank.rows.push_back({.handle = 3,
                        .request = 77,
@@ -66,12 +72,49 @@ TEST(PlanCodecTest, TellsEachRankItsPartAndTheShapeOfAll) {
   EXPECT_EQ(busy.rows(0).new_sliding_blocks(1), 10U);
 }
 
+TEST(PlanCodecTest, TellsAllRanksTheFeatureJobsAndEachItsDrops) {
+  const scheduler::StepPlan plan = sample_plan();
+  const wire::StepPlan idle = encode_plan(plan, 0);
+  const wire::StepPlan busy = encode_plan(plan, 1);
+  EXPECT_EQ(idle.feature_drops_size(), 0);
+  ASSERT_EQ(busy.feature_drops_size(), 1);
+  EXPECT_EQ(busy.feature_drops(0).high(), 5U);
+  EXPECT_EQ(busy.feature_drops(0).low(), 6U);
+  ASSERT_EQ(idle.feature_jobs_size(), 2);
+  ASSERT_EQ(busy.feature_jobs_size(), 2);
+  EXPECT_EQ(idle.feature_jobs(1).SerializeAsString(), busy.feature_jobs(1).SerializeAsString());
+  const wire::FeatureJob& job = busy.feature_jobs(0);
+  EXPECT_EQ(job.key().high(), 1U);
+  EXPECT_EQ(job.key().low(), 2U);
+  EXPECT_EQ(job.num_tokens(), 1U);
+  EXPECT_EQ(job.source(), 0U);
+  EXPECT_EQ(job.destination(), 1U);
+  EXPECT_TRUE(job.encode());
+  EXPECT_FALSE(busy.feature_jobs(1).encode());
+  ASSERT_EQ(busy.admissions(0).pictures_size(), 2);
+  const wire::PictureSpan& span = busy.admissions(0).pictures(1);
+  EXPECT_EQ(span.key().high(), 3U);
+  EXPECT_EQ(span.key().low(), 4U);
+  EXPECT_EQ(span.start(), 1U);
+  EXPECT_EQ(span.num_tokens(), 1U);
+}
+
+TEST(PlanCodecTest, FactsSayWhatPicturesARankCanKeep) {
+  wire::Registration registration = wire::mock_registration(0, 2, "x");
+  registration.mutable_cache()->set_num_feature_tokens(300);
+  registration.mutable_cache()->set_max_picture_patches(2'520);
+  EXPECT_EQ(to_facts(registration).num_feature_tokens, 300U);
+  EXPECT_EQ(to_facts(registration).max_picture_patches, 2'520U);
+}
+
 TEST(PlanCodecTest, WhatItWritesIsValidForAWorker) {
   wire::GroupLimits limits;
   limits.epoch = 4;
   limits.num_ranks = 2;
   limits.model = wire::mock_registration(0, 2, "x").model();
   limits.cache = wire::mock_registration(0, 2, "x").cache();
+  limits.cache.set_num_feature_tokens(300);
+  limits.cache.set_max_picture_patches(2'520);
   for (const uint32_t rank : {0U, 1U}) {
     const auto status = wire::validate(encode_plan(sample_plan(), rank), limits, rank);
     EXPECT_TRUE(status) << status.error().message;

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
+#include "coordinator/scheduler/vision_cost.h"
 #include "tests/coordinator/scheduler/scenario.h"
 
 namespace beryl::scheduler::sim {
@@ -41,11 +43,32 @@ void BlockLedger::drop(uint32_t block, uint64_t last_step) {
   --num_held_;
 }
 
-ModelGroup::ModelGroup(uint64_t epoch, const GroupFacts& facts, uint32_t max_steps_in_flight)
+std::string FeatureLedger::put(const PictureKey& key, uint32_t num_tokens) {
+  if (!kept_.emplace(key, num_tokens).second) return "features come twice";
+  num_kept_ += num_tokens;
+  if (num_kept_ <= num_tokens_) return {};
+  return fmt::format("features of {} tokens, {} fit", num_kept_, num_tokens_);
+}
+
+std::string FeatureLedger::drop(const PictureKey& key) {
+  const auto found = kept_.find(key);
+  if (found == kept_.end()) return "features are dropped but not kept";
+  num_kept_ -= found->second;
+  kept_.erase(found);
+  return {};
+}
+
+bool FeatureLedger::keeps(const PictureKey& key, uint32_t num_tokens) const {
+  const auto found = kept_.find(key);
+  return found != kept_.end() && found->second == num_tokens;
+}
+
+ModelGroup::ModelGroup(uint64_t epoch, const GroupFacts& facts, const SchedulerConfig& config)
     : epoch_(epoch),
       facts_(facts),
-      max_steps_in_flight_(max_steps_in_flight),
-      ranks_(facts.num_ranks, Rank(facts)) {}
+      config_(config),
+      ranks_(facts.num_ranks, Rank(facts)),
+      encoded_flop_(facts.num_ranks, 0) {}
 
 uint64_t ModelGroup::completed_step() const {
   uint64_t step = last_step_;
@@ -57,23 +80,80 @@ std::string ModelGroup::accept(const StepPlan& plan) {
   if (plan.epoch != epoch_) return fmt::format("epoch {} in epoch {}", plan.epoch, epoch_);
   if (plan.step != last_step_ + 1) return fmt::format("step {} after {}", plan.step, last_step_);
   if (plan.ranks.size() != ranks_.size()) return fmt::format("{} ranks", plan.ranks.size());
-  if (plan.step - completed_step() > max_steps_in_flight_) {
+  if (plan.step - completed_step() > config_.max_steps_in_flight) {
     return fmt::format("step {} while {} is completed", plan.step, completed_step());
   }
   last_step_ = plan.step;
+  has_span_rows_ = false;
+  last_encoded_flop_.assign(ranks_.size(), 0);
+  encodings_.assign(ranks_.size(), {});
+  bool is_decoding = false;
   // A preempted request may leave one rank and come to another in the same step.
   for (uint32_t rank = 0; rank < ranks_.size(); ++rank) {
     for (uint32_t handle : plan.ranks[rank].releases) {
       std::string error = accept_release(ranks_[rank], handle);
       if (!error.empty()) return fmt::format("step {} rank {}: {}", plan.step, rank, error);
     }
+    for (const auto& sequence : ranks_[rank].planned) {
+      is_decoding |= sequence && !sequence->is_prefilling();
+    }
+    for (const PictureKey& key : plan.ranks[rank].feature_drops) {
+      std::string error = ranks_[rank].features.drop(key);
+      if (!error.empty()) return fmt::format("step {} rank {}: {}", plan.step, rank, error);
+    }
+    for (const PlannedAdmission& admission : plan.ranks[rank].admissions) {
+      for (const PictureSpan& span : admission.pictures) patches_[span.key] = span.num_patches;
+    }
   }
+  for (const FeatureJob& job : plan.feature_jobs) {
+    std::string error = accept_job(job);
+    if (!error.empty()) return fmt::format("step {}: {}", plan.step, error);
+  }
+  if (std::string error = check_encoding(is_decoding); !error.empty()) return error;
   for (uint32_t rank = 0; rank < ranks_.size(); ++rank) {
     std::string error = accept_rank(plan, rank);
     if (!error.empty()) return fmt::format("step {} rank {}: {}", plan.step, rank, error);
     ranks_[rank].queue.push_back(plan.ranks[rank]);
   }
   return check_mode(plan);
+}
+
+std::string ModelGroup::accept_job(const FeatureJob& job) {
+  if (job.source >= ranks_.size() || job.destination >= ranks_.size()) {
+    return fmt::format("features from rank {} to {}", job.source, job.destination);
+  }
+  if (job.encode) {
+    std::string error = accept_encoding(job);
+    if (!error.empty()) return error;
+  } else if (!ranks_[job.source].features.keeps(job.key, job.num_tokens)) {
+    return fmt::format("rank {} is to send features that it does not keep", job.source);
+  }
+  return ranks_[job.destination].features.put(job.key, job.num_tokens);
+}
+
+std::string ModelGroup::accept_encoding(const FeatureJob& job) {
+  for (const Rank& rank : ranks_) {
+    if (rank.features.keeps(job.key, job.num_tokens)) return "a picture is encoded twice";
+  }
+  const auto found = patches_.find(job.key);
+  if (found == patches_.end()) return "a picture is encoded that no request has";
+  encodings_[job.source].push_back(found->second);
+  encoded_flop_[job.source] += encode_flop(found->second);
+  last_encoded_flop_[job.source] += encode_flop(found->second);
+  return {};
+}
+
+std::string ModelGroup::check_encoding(bool is_decoding) const {
+  const uint32_t limit =
+      is_decoding ? config_.max_encode_patches_per_step
+                  : std::max(config_.max_encode_patches_per_step, config_.max_encode_patches_alone);
+  for (const std::vector<uint32_t>& patches : encodings_) {
+    const uint64_t sum = std::accumulate(patches.begin(), patches.end(), uint64_t{0});
+    if (patches.size() > 1 && sum > limit) {
+      return fmt::format("a rank encodes {} patches in one step, the limit is {}", sum, limit);
+    }
+  }
+  return {};
 }
 
 std::string ModelGroup::accept_rank(const StepPlan& plan, uint32_t rank_idx) {
@@ -116,6 +196,13 @@ std::string ModelGroup::accept_admission(Rank& rank, const PlannedAdmission& adm
       admission.num_prompt_tokens > admission.token_ids.size()) {
     return fmt::format("{} prompt tokens", admission.num_prompt_tokens);
   }
+  uint32_t previous_end = 0;
+  for (const PictureSpan& span : admission.pictures) {
+    if (span.start < previous_end || span.end() > admission.num_prompt_tokens) {
+      return fmt::format("a span at {}", span.start);
+    }
+    previous_end = span.end();
+  }
   Sequence sequence;
   sequence.admission = admission;
   sequence.num_tokens_planned = static_cast<uint32_t>(admission.token_ids.size());
@@ -140,12 +227,30 @@ std::string ModelGroup::accept_row(Rank& rank, const PlannedRow& row, uint64_t s
   }
   if (row.sample != (end == sequence.num_tokens_planned)) return "it samples at the wrong place";
   if (end >= facts_.max_model_len) return fmt::format("position {}", end);
+  if (std::string error = check_spans(rank, sequence, row); !error.empty()) return error;
   sequence.planned_end = end;
   sequence.num_tokens_planned += row.sample ? 1 : 0;
   sequence.last_step = step;
   std::string error = append_blocks(rank, sequence, row);
   slide(rank, sequence, end);
   return error;
+}
+
+std::string ModelGroup::check_spans(const Rank& rank, const Sequence& sequence,
+                                    const PlannedRow& row) {
+  const uint32_t end = row.start + row.count;
+  for (const PictureSpan& span : sequence.admission.pictures) {
+    if (span.end() <= row.start || span.start >= end) continue;
+    has_span_rows_ = true;
+    if (span.start < row.start || span.end() > end) {
+      return fmt::format("the span [{}, {}) is cut by rows [{}, {})", span.start, span.end(),
+                         row.start, end);
+    }
+    if (!rank.features.keeps(span.key, span.num_tokens)) {
+      return fmt::format("the span at {} runs without its features", span.start);
+    }
+  }
+  return {};
 }
 
 std::string ModelGroup::append_blocks(Rank& rank, Sequence& sequence, const PlannedRow& row) {
@@ -181,7 +286,7 @@ void ModelGroup::slide(Rank& rank, Sequence& sequence, uint32_t next_start) {
 
 std::string ModelGroup::check_mode(const StepPlan& plan) const {
   uint32_t max_rows = 0;
-  bool is_padded = true;
+  bool is_padded = plan.feature_jobs.empty() && !has_span_rows_;
   for (const RankPlan& rank : plan.ranks) {
     max_rows = std::max(max_rows, rank.num_rows);
     for (const PlannedRow& row : rank.rows) is_padded &= row.count == 1 && row.sample;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -33,9 +34,27 @@ class BlockLedger {
   uint32_t num_held_ = 0;
 };
 
+// The picture features that one rank keeps.
+class FeatureLedger {
+ public:
+  explicit FeatureLedger(uint32_t num_tokens) : num_tokens_(num_tokens) {}
+
+  // Empty strings, or what is wrong.
+  std::string put(const PictureKey& key, uint32_t num_tokens);
+  std::string drop(const PictureKey& key);
+  // Whether it keeps that many soft tokens of the picture.
+  bool keeps(const PictureKey& key, uint32_t num_tokens) const;
+  uint32_t num_kept() const { return num_kept_; }
+
+ private:
+  uint32_t num_tokens_;
+  std::map<PictureKey, uint32_t> kept_;  // -> soft tokens
+  uint32_t num_kept_ = 0;
+};
+
 class ModelGroup {
  public:
-  ModelGroup(uint64_t epoch, const GroupFacts& facts, uint32_t max_steps_in_flight);
+  ModelGroup(uint64_t epoch, const GroupFacts& facts, const SchedulerConfig& config);
 
   // What the scheduler planned; an empty string if it is sound.
   std::string accept(const StepPlan& plan);
@@ -44,6 +63,11 @@ class ModelGroup {
   // Steps that every rank has executed.
   uint64_t completed_step() const;
   const std::string& error() const { return error_; }
+  // Soft tokens whose features a rank keeps after the steps accepted.
+  uint32_t num_features_kept(uint32_t rank) const { return ranks_[rank].features.num_kept(); }
+  // FLOP of encoding by each rank: in all steps accepted, and in the last.
+  const std::vector<uint64_t>& encoded_flop() const { return encoded_flop_; }
+  const std::vector<uint64_t>& last_encoded_flop() const { return last_encoded_flop_; }
 
  private:
   // One admitted request. Planning runs ahead of execution, so each has its own part.
@@ -55,13 +79,16 @@ class ModelGroup {
     std::vector<uint32_t> global_blocks;
     std::deque<uint32_t> sliding_blocks;
     uint32_t first_sliding = 0;  // block number
+    bool is_prefilling() const { return planned_end < admission.token_ids.size(); }
   };
   struct Rank {
     Rank(const GroupFacts& facts)
-        : global(facts.num_global_blocks),
+        : features(facts.num_feature_tokens),
+          global(facts.num_global_blocks),
           sliding(facts.num_sliding_blocks),
           planned(facts.max_num_seqs),
           executed(facts.max_num_seqs) {}
+    FeatureLedger features;
     BlockLedger global;
     BlockLedger sliding;
     std::vector<std::optional<Sequence>> planned;           // [max_num_seqs]
@@ -70,10 +97,14 @@ class ModelGroup {
     uint64_t num_executed = 0;
   };
 
+  std::string accept_job(const FeatureJob& job);
+  std::string accept_encoding(const FeatureJob& job);
+  std::string check_encoding(bool is_decoding) const;
   std::string accept_rank(const StepPlan& plan, uint32_t rank);
   std::string accept_release(Rank& rank, uint32_t handle);
   std::string accept_admission(Rank& rank, const PlannedAdmission& admission);
   std::string accept_row(Rank& rank, const PlannedRow& row, uint64_t step);
+  std::string check_spans(const Rank& rank, const Sequence& sequence, const PlannedRow& row);
   std::string append_blocks(Rank& rank, Sequence& sequence, const PlannedRow& row);
   void slide(Rank& rank, Sequence& sequence, uint32_t next_start);
   std::string check_mode(const StepPlan& plan) const;
@@ -81,10 +112,15 @@ class ModelGroup {
 
   uint64_t epoch_;
   GroupFacts facts_;
-  uint32_t max_steps_in_flight_;
+  SchedulerConfig config_;
   std::vector<Rank> ranks_;
   uint64_t last_step_ = 0;
   std::unordered_map<RequestId, uint32_t> home_;  // of admitted requests
+  std::map<PictureKey, uint32_t> patches_;        // of pictures in admissions
+  std::vector<uint64_t> encoded_flop_;            // [num_ranks]
+  std::vector<uint64_t> last_encoded_flop_;       // [num_ranks] in the last step accepted
+  std::vector<std::vector<uint32_t>> encodings_;  // [num_ranks] patches of each, in the last step
+  bool has_span_rows_ = false;                    // the last step accepted
   std::string error_;
 };
 

@@ -34,9 +34,15 @@ Scenario hostile_scenario(uint64_t seed) {
                     .num_global_blocks = 40,
                     .num_sliding_blocks = 30,
                     .max_num_seqs = 8,
-                    .max_num_batched_tokens = 32};
+                    .max_num_batched_tokens = 32,
+                    .num_feature_tokens = 60,
+                    .max_picture_patches = 200};
   scenario.config.max_queued_requests = 1'000'000;
   scenario.config.max_attempts = 1'000'000;
+  scenario.picture_chance = 0.5;
+  scenario.num_pictures = 5;
+  scenario.longest_span = 24;
+  scenario.config.target_itl_us = 1;
   scenario.mean_gap_us = 300;  // more than it can serve at once
   scenario.mean_time_to_loss_us = 20'000;
   return scenario;
@@ -56,12 +62,16 @@ TEST_P(PlantedFaultTest, IsNoticed) {
 
 INSTANTIATE_TEST_SUITE_P(
     Faults, PlantedFaultTest,
-    testing::Values(FaultCase{"BlockFreedOneStepEarly", PlantedFault::kFreeEarly,
-                              "but its last plan is step"},
-                    FaultCase{"BlockLeaked", PlantedFault::kLeakBlock, "accounting"},
-                    FaultCase{"ReplayStartsOver", PlantedFault::kStartOver, "wrong text"},
-                    FaultCase{"ReplayRepeatsAToken", PlantedFault::kRepeatToken, "wrong text"},
-                    FaultCase{"HeadOfQueueStarves", PlantedFault::kStarve, "starved"}),
+    testing::Values(
+        FaultCase{"BlockFreedOneStepEarly", PlantedFault::kFreeEarly, "but its last plan is step"},
+        FaultCase{"BlockLeaked", PlantedFault::kLeakBlock, "accounting"},
+        FaultCase{"ReplayStartsOver", PlantedFault::kStartOver, "wrong text"},
+        FaultCase{"ReplayRepeatsAToken", PlantedFault::kRepeatToken, "wrong text"},
+        FaultCase{"HeadOfQueueStarves", PlantedFault::kStarve, "starved"},
+        FaultCase{"SpanCut", PlantedFault::kCutSpan, "is cut by rows"},
+        FaultCase{"FeatureJobSkipped", PlantedFault::kSkipJob, "runs without its features"},
+        FaultCase{"FeaturesDroppedOneStepEarly", PlantedFault::kDropEarly,
+                  "runs without its features"}),
     [](const testing::TestParamInfo<FaultCase>& info) { return info.param.name; });
 
 }  // namespace

@@ -75,6 +75,19 @@ TEST(HomeRankTest, TakesTheLeastLoadedRankWithRoom) {
   EXPECT_FALSE(choose_home_rank(offers, need).has_value());
 }
 
+TEST(HomeRankTest, CountsVisionAndPrefersTheRankThatKeepsTheFeatures) {
+  const BlockNeed need{.global = 4, .sliding = 2};
+  const RankOffer roomy{.is_open = true, .prompt_rows = 8, .promised = {}, .blocks = {9, 9}};
+  std::vector<RankOffer> offers(3, roomy);
+  offers[2].blocks = {20, 20};
+  offers[1].feature_tokens_kept = 280;
+  EXPECT_EQ(choose_home_rank(offers, need), 1U);
+  offers[1].vision_tokens = 500;
+  EXPECT_EQ(choose_home_rank(offers, need), 2U);
+  offers[2].can_start = false;
+  EXPECT_EQ(choose_home_rank(offers, need), 0U);
+}
+
 TEST(CapacityTest, RefusesWhatCanNeverFit) {
   const GroupFacts facts{.max_model_len = 100,
                          .sliding_window = 16,

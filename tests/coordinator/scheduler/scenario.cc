@@ -38,7 +38,33 @@ GroupFacts draw_facts(Random& random, uint32_t max_ranks, uint32_t max_len) {
   return facts;
 }
 
+// From "one picture at a time" to "never full"; the sliding pool holds the longest span.
+void draw_pictures(Random& random, Scenario& scenario) {
+  GroupFacts& facts = scenario.facts;
+  scenario.picture_chance = chance(random, 0.5) ? 1 : 0.3;
+  scenario.num_pictures = one_of<4>(random, {1, 5, 50, 100'000});
+  facts.max_picture_patches = one_of<3>(random, {9, 200, 10'000});
+  const uint32_t longest = one_of<4>(random, {1, 5, 20, 100});
+  facts.num_feature_tokens = longest * one_of<4>(random, {1, 2, 5, 100});
+  facts.max_num_batched_tokens =
+      std::max(facts.max_num_batched_tokens, std::min(longest, facts.num_feature_tokens));
+  facts.num_sliding_blocks += (longest + facts.block_size - 1) / facts.block_size + 1;
+  scenario.longest_span = longest;
+  scenario.config.max_encode_patches_per_step = one_of<3>(random, {0, 300, 2'520});
+  scenario.config.max_encode_patches_alone = one_of<3>(random, {0, 3'000, 40'320});
+}
+
 }  // namespace
+
+PictureSpan picture_of(uint64_t number, const Scenario& scenario) {
+  Random random(number);
+  PictureSpan span;
+  span.key = {mix(number), number};
+  span.num_tokens = static_cast<uint32_t>(draw(random, 1, scenario.longest_span));
+  if (chance(random, 0.2)) span.num_tokens = scenario.longest_span;
+  span.num_patches = static_cast<uint32_t>(draw(random, 1, scenario.facts.max_picture_patches));
+  return span;
+}
 
 Scenario draw_scenario(uint64_t seed, uint32_t num_requests, uint32_t max_ranks) {
   Random random(seed);
@@ -62,6 +88,7 @@ Scenario draw_scenario(uint64_t seed, uint32_t num_requests, uint32_t max_ranks)
   scenario.mean_time_to_loss_us = chance(random, 0.5) ? one_of<2>(random, {100'000, 1'000'000}) : 0;
   scenario.has_priorities = chance(random, 0.3);
   scenario.ranks_may_change = chance(random, 0.5);
+  if (chance(random, 0.5)) draw_pictures(random, scenario);
   return scenario;
 }
 

@@ -27,6 +27,9 @@ enum class PlantedFault {
   kStartOver,    // a request that lost its place forgets what it generated
   kRepeatToken,  // ... or says its last token twice
   kStarve,       // some heads of the queue go to its end
+  kCutSpan,      // a span is taken for text
+  kSkipJob,      // a plan lacks a feature job
+  kDropEarly,    // features are dropped by the step that needs them, not by a later one
 };
 
 struct Scenario {
@@ -42,6 +45,9 @@ struct Scenario {
   double deadline_chance = 0;  // of a request
   double choices_chance = 0;   // that a prompt is asked several times (n > 1)
   double prompt_logprob_chance = 0;
+  double picture_chance = 0;  // that a prompt has some, of num_pictures different ones
+  uint32_t num_pictures = 0;
+  uint32_t longest_span = 0;        // soft tokens
   double mean_time_to_loss_us = 0;  // 0: the group is never lost
   bool has_priorities = false;
   bool ranks_may_change = false;  // a new epoch may have another number of ranks
@@ -50,6 +56,9 @@ struct Scenario {
 
 // Everything random. `num_requests` and the largest group are the caller's.
 Scenario draw_scenario(uint64_t seed, uint32_t num_requests, uint32_t max_ranks);
+
+// A picture by number, 1 ... num_pictures: equal numbers, equal pictures. It fits the facts.
+PictureSpan picture_of(uint64_t number, const Scenario& scenario);
 
 // What the model "says": a pure function of the request's seed, choice and position, and of the
 // token before (so that a wrong history shows). 0 ... kVocabSize - 1.

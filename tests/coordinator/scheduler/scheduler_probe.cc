@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "coordinator/scheduler/group_state.h"
 
 namespace beryl::scheduler {
@@ -14,14 +16,17 @@ bool SchedulerProbe::state_is_empty(Scheduler& scheduler) {
 namespace sim {
 namespace {
 
-std::string check_rank(const RankState& rank) {
+// `num_pins`: out, what its requests have pinned.
+std::string check_rank(const RankState& rank, uint64_t& num_pins) {
   size_t num_global = rank.global_pool().num_retiring();
   size_t num_sliding = rank.sliding_pool().num_retiring();
   uint64_t prefill_tokens = 0;
+  num_pins = 0;
   for (const RequestState* request : rank.running()) {
     const Placement& placement = request->placement;
     num_global += placement.global_blocks.size();
     num_sliding += placement.sliding_blocks.size();
+    num_pins += placement.pinned_end - placement.next_span;
     if (placement.is_prefilling()) prefill_tokens += placement.prefill_end - placement.num_planned;
     if (request->phase != Phase::kRunning) return "accounting: a running request is not running";
   }
@@ -42,10 +47,15 @@ std::string check_rank(const RankState& rank) {
 std::string check_accounting(Scheduler& scheduler) {
   const GroupState& state = SchedulerProbe::state(scheduler);
   size_t num_running = 0;
-  for (const RankState& rank : state.ranks) {
-    std::string error = check_rank(rank);
+  for (uint32_t rank = 0; rank < state.ranks.size(); ++rank) {
+    uint64_t num_pins = 0;
+    std::string error = check_rank(state.ranks[rank], num_pins);
     if (!error.empty()) return error;
-    num_running += rank.running().size();
+    if (num_pins != state.features.num_pins(rank)) {
+      return fmt::format("accounting: {} features pinned, {} needed", state.features.num_pins(rank),
+                         num_pins);
+    }
+    num_running += state.ranks[rank].running().size();
   }
   if (num_running != state.num_running) return "accounting: running requests";
   size_t num_rows = 0;
@@ -70,10 +80,46 @@ void FaultPlanter::plant(Scheduler& scheduler) {
     state.ranks[0].global_pool().take();
     leaked_in_epoch_ = state.epoch;
   }
+  if (fault_ == PlantedFault::kCutSpan) cut_span(state);
   if (state.waiting.empty()) return;
   if (fault_ == PlantedFault::kStarve) starve_head(state);
   if (fault_ == PlantedFault::kStartOver || fault_ == PlantedFault::kRepeatToken) {
     spoil_replay(state);
+  }
+}
+
+void FaultPlanter::cut_span(GroupState& state) {
+  for (const RankState& rank : state.ranks) {
+    for (RequestState* request : rank.running()) {
+      Placement& placement = request->placement;
+      if (placement.next_span == request->spec.pictures.size()) continue;
+      // Its features are there and stay: nothing else is wrong.
+      const PictureSpan& span = request->spec.pictures[placement.next_span];
+      if (span.start != placement.num_planned) continue;
+      if (!state.features.keeps(placement.rank, span.key)) continue;
+      state.features.use(placement.rank, span.key, state.last_planned + 1);
+      if (placement.has_pins()) state.features.unpin(placement.rank, span.key);
+      ++placement.next_span;
+      placement.pinned_end = std::max(placement.pinned_end, placement.next_span);
+    }
+  }
+}
+
+void FaultPlanter::spoil(Scheduler& scheduler, StepPlan& plan) const {
+  if (fault_ == PlantedFault::kSkipJob && !plan.feature_jobs.empty()) plan.feature_jobs.pop_back();
+  if (fault_ != PlantedFault::kDropEarly) return;
+  const GroupState& state = SchedulerProbe::state(scheduler);
+  for (RankPlan& rank : plan.ranks) {
+    for (const PlannedRow& row : rank.rows) {
+      for (const PictureSpan& span : state.requests.at(row.request)->spec.pictures) {
+        if (span.start < row.start || span.end() > row.start + row.count) continue;
+        const bool is_new = std::any_of(plan.feature_jobs.begin(), plan.feature_jobs.end(),
+                                        [&](const FeatureJob& job) { return job.key == span.key; });
+        if (is_new) continue;
+        rank.feature_drops.push_back(span.key);
+        return;
+      }
+    }
   }
 }
 

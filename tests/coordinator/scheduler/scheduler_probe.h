@@ -26,10 +26,13 @@ class FaultPlanter {
   explicit FaultPlanter(PlantedFault fault) : fault_(fault) {}
   // Called before each plan.
   void plant(Scheduler& scheduler);
+  // Called with each plan.
+  void spoil(Scheduler& scheduler, StepPlan& plan) const;
 
  private:
   void spoil_replay(GroupState& state);
   void starve_head(GroupState& state);
+  void cut_span(GroupState& state);
 
   PlantedFault fault_;
   uint64_t leaked_in_epoch_ = 0;

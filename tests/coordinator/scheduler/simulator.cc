@@ -6,6 +6,8 @@
 #include <cmath>
 #include <utility>
 
+#include "coordinator/scheduler/group_state.h"
+
 namespace beryl::scheduler::sim {
 namespace {
 
@@ -59,7 +61,11 @@ SimReport Simulator::run() {
   if (report_.failure.empty()) check_end();
   report_.num_tokens = clients_.num_tokens();
   report_.virtual_us = now_us_;
-  report_.num_preemptions = scheduler_.stats().num_preemptions;
+  const SchedulerStats stats = scheduler_.stats();
+  report_.num_preemptions = stats.num_preemptions;
+  report_.feature_hits = stats.feature_hits;
+  report_.feature_misses = stats.feature_misses;
+  report_.feature_moves = stats.feature_moves;
   for (int reason = 0; reason < 5; ++reason) {
     report_.num_ended[reason] = clients_.num_ended(static_cast<FinishReason>(reason));
   }
@@ -90,6 +96,7 @@ NewRequest Simulator::draw_request() {
   for (int32_t& token : request.prompt_token_ids) {
     token = static_cast<int32_t>(random_() % kVocabSize);
   }
+  if (chance(random_, scenario_.picture_chance)) request.pictures = draw_pictures(request);
   request.max_tokens = static_cast<uint32_t>(draw(random_, 1, scenario_.max_answer));
   request.sampling.seed = random_();
   if (chance(random_, 0.3)) {
@@ -101,6 +108,21 @@ NewRequest Simulator::draw_request() {
   if (chance(random_, scenario_.prompt_logprob_chance)) request.sampling.num_prompt_logprobs = 0;
   if (scenario_.has_priorities) request.priority = static_cast<int32_t>(draw(random_, 0, 2)) - 1;
   return request;
+}
+
+std::vector<PictureSpan> Simulator::draw_pictures(const NewRequest& request) {
+  const auto num_tokens = static_cast<uint32_t>(request.prompt_token_ids.size());
+  std::vector<PictureSpan> pictures;
+  uint32_t start = chance(random_, 0.4) ? 0 : static_cast<uint32_t>(draw(random_, 0, num_tokens));
+  while (start < num_tokens) {
+    const PictureSpan span = picture_of(draw(random_, 1, scenario_.num_pictures), scenario_);
+    if (span.num_tokens > num_tokens - start) break;
+    pictures.push_back(span);
+    pictures.back().start = chance(random_, 0.1) ? num_tokens - span.num_tokens : start;
+    start = pictures.back().end();
+    if (chance(random_, 0.5)) start += static_cast<uint32_t>(draw(random_, 0, num_tokens / 2));
+  }
+  return pictures;
 }
 
 void Simulator::arrive() {
@@ -175,7 +197,7 @@ void Simulator::start_group() {
   }
   const base::Status started = scheduler_.start_epoch(epoch_, facts_);
   if (!started) fail(started.error().message);
-  group_ = std::make_unique<ModelGroup>(epoch_, facts_, scenario_.config.max_steps_in_flight);
+  group_ = std::make_unique<ModelGroup>(epoch_, facts_, scenario_.config);
   rank_free_us_.assign(facts_.num_ranks, now_us_);
   durations_us_.assign(facts_.num_ranks, {});
 }
@@ -184,10 +206,10 @@ void Simulator::pump() {
   take_events();
   while (report_.failure.empty()) {
     planter_.plant(scheduler_);
-    const std::optional<StepPlan> plan = scheduler_.plan(now_us_);
+    std::optional<StepPlan> plan = scheduler_.plan(now_us_);
     take_events();
     if (!plan) break;
-    dispatch(*plan);
+    dispatch(std::move(*plan));
   }
   const SchedulerStats stats = scheduler_.stats();
   if (stats.num_waiting + stats.num_running != clients_.num_open()) {
@@ -204,13 +226,15 @@ void Simulator::pump() {
   }
 }
 
-void Simulator::dispatch(const StepPlan& plan) {
+void Simulator::dispatch(StepPlan plan) {
+  planter_.spoil(scheduler_, plan);
   ++report_.num_steps;
   report_.num_padded_steps += plan.mode == StepMode::kPadded ? 1 : 0;
   if (std::string error = group_->accept(plan); !error.empty()) fail(error);
   if (std::string error = check_accounting(scheduler_); !error.empty()) fail(error);
   uint32_t max_rows = 0;
   for (const RankPlan& rank : plan.ranks) max_rows = std::max(max_rows, rank.num_rows);
+  if (scenario_.fault == PlantedFault::kNone) check_features_kept();
   for (uint32_t rank = 0; rank < plan.ranks.size(); ++rank) {
     int64_t duration_us = kStepBaseUs + kRowUs * max_rows;
     duration_us += static_cast<int64_t>(random_() % static_cast<uint64_t>(duration_us));
@@ -218,6 +242,15 @@ void Simulator::dispatch(const StepPlan& plan) {
     durations_us_[rank].push_back(duration_us);
     rank_free_us_[rank] = std::max(rank_free_us_[rank], now_us_) + duration_us;
     schedule(rank_free_us_[rank], Kind::kRankDone, rank);
+  }
+}
+
+void Simulator::check_features_kept() {
+  for (uint32_t rank = 0; rank < facts_.num_ranks; ++rank) {
+    const uint32_t num_kept = SchedulerProbe::state(scheduler_).features.num_kept(rank);
+    if (num_kept == group_->num_features_kept(rank)) continue;
+    fail(fmt::format("rank {} keeps {} feature tokens, not {}", rank,
+                     group_->num_features_kept(rank), num_kept));
   }
 }
 

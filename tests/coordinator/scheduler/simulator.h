@@ -25,6 +25,9 @@ struct SimReport {
   uint64_t num_preemptions = 0;
   uint64_t num_lost_epochs = 0;
   uint64_t num_tokens = 0;
+  uint64_t feature_hits = 0;
+  uint64_t feature_misses = 0;
+  uint64_t feature_moves = 0;
   uint64_t num_ended[5] = {};  // by FinishReason
   int64_t virtual_us = 0;
 };
@@ -52,11 +55,13 @@ class Simulator {
   void arrive();
   void submit(NewRequest request);
   NewRequest draw_request();
+  std::vector<PictureSpan> draw_pictures(const NewRequest& request);
   void rank_done(const Event& event);
   void lose_group();
   void start_group();
   void pump();
-  void dispatch(const StepPlan& plan);
+  void dispatch(StepPlan plan);
+  void check_features_kept();
   void take_events();
   void check_end();
   void fail(const std::string& what);

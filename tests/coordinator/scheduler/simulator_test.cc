@@ -28,6 +28,9 @@ class SimulatorTest : public testing::Test {
       totals_.num_padded_steps += report.num_padded_steps;
       totals_.num_preemptions += report.num_preemptions;
       totals_.num_lost_epochs += report.num_lost_epochs;
+      totals_.feature_hits += report.feature_hits;
+      totals_.feature_misses += report.feature_misses;
+      totals_.feature_moves += report.feature_moves;
       for (int reason = 0; reason < 5; ++reason) {
         totals_.num_ended[reason] += report.num_ended[reason];
       }
@@ -41,6 +44,8 @@ class SimulatorTest : public testing::Test {
         totals_.num_requests, totals_.num_steps, totals_.num_padded_steps, totals_.num_preemptions,
         totals_.num_lost_epochs, totals_.num_ended[0], totals_.num_ended[1], totals_.num_ended[2],
         totals_.num_ended[3], totals_.num_ended[4]);
+    fmt::print("features: {} kept already, {} encoded, {} moved\n", totals_.feature_hits,
+               totals_.feature_misses, totals_.feature_moves);
   }
 
   SimReport totals_;
@@ -54,6 +59,9 @@ TEST_F(SimulatorTest, EveryRequestEndsOnceWithItsText) {
   EXPECT_GT(totals_.num_preemptions, 1'000U);
   EXPECT_GT(totals_.num_lost_epochs, 500U);
   EXPECT_GT(totals_.num_padded_steps, 10'000U);
+  EXPECT_GT(totals_.feature_hits, 10'000U);
+  EXPECT_GT(totals_.feature_misses, 10'000U);
+  EXPECT_GT(totals_.feature_moves, 1'000U);
   for (int reason = 0; reason < 4; ++reason) EXPECT_GT(totals_.num_ended[reason], 1'000U);
 }
 

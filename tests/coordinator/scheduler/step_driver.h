@@ -44,7 +44,7 @@ class StepDriver {
   bool start_epoch(const GroupFacts& facts) {
     facts_ = facts;
     ++epoch_;
-    group_ = std::make_unique<ModelGroup>(epoch_, facts, config_.max_steps_in_flight);
+    group_ = std::make_unique<ModelGroup>(epoch_, facts, config_);
     in_flight_.clear();
     return static_cast<bool>(scheduler.start_epoch(epoch_, facts));
   }
@@ -58,6 +58,7 @@ class StepDriver {
     return plan;
   }
 
+  const ModelGroup& group() const { return *group_; }
   // What the rank reports of its oldest step. Given to the scheduler by the caller.
   RankResult execute(uint32_t rank = 0) { return group_->execute(rank); }
 

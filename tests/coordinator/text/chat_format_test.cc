@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -108,6 +110,40 @@ TEST_F(ChatFormatTest, ToolResultContinuesTheTurn) {
             "<bos><|turn>system\n<|think|>\n<turn|>\n" + common + "<|channel>thought\n");
   EXPECT_TRUE(render(messages, {.enable_thinking = true})->starts_in_reasoning);
   EXPECT_FALSE(render(messages)->starts_in_reasoning);
+}
+
+// Prompts whose soft tokens the reference implementation expanded, up to the end of the user's
+// turn.
+TEST_F(ChatFormatTest, ExpandsMediaAsTheReferenceDoes) {
+  std::ifstream file(std::string(BERYL_SOURCE_DIR) + "/tests/data/tiny/cases.json");
+  const auto recorded = nlohmann::json::parse(file);
+  ChatMessage image;
+  image.parts = {{PartKind::kImage, "", {{60}}}, {PartKind::kText, "what is this?"}};
+  ChatMessage video;
+  video.parts = {{PartKind::kVideo, "", {{60, "00:00"}, {60, "00:01"}, {65, "00:02"}}},
+                 {PartKind::kText, "describe"}};
+  size_t num_compared = 0;
+  for (const auto& item : recorded["cases"]) {
+    const bool is_image = item["case"] == "image";
+    if (!is_image && item["case"] != "video") continue;
+    const auto rendered = render({is_image ? image : video}, {.add_generation_prompt = false});
+    ASSERT_TRUE(rendered);
+    const auto ids = item["input_ids"].get<std::vector<int32_t>>();
+    ASSERT_LE(rendered->ids.size(), ids.size());
+    EXPECT_EQ(
+        rendered->ids,
+        std::vector<int32_t>(ids.begin(), ids.begin() + static_cast<long>(rendered->ids.size())));
+    EXPECT_EQ(rendered->media.size(), is_image ? 1U : 3U);
+    for (size_t i = 0; i < rendered->media.size(); ++i) {
+      const MediaPlaceholder& run = rendered->media[i];
+      EXPECT_EQ(run.run_idx, i);
+      EXPECT_EQ(tokenizer_->token_text(rendered->ids[run.position - 1]), "<|image>");
+      EXPECT_EQ(tokenizer_->token_text(rendered->ids[run.position]),
+                is_image ? "<|image|>" : "<|video|>");
+    }
+    ++num_compared;
+  }
+  EXPECT_EQ(num_compared, 2U);
 }
 
 TEST_F(ChatFormatTest, MediaArePlaceholders) {

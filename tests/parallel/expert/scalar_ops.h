@@ -62,6 +62,24 @@ class ScalarOps : public kernels::Ops {
   void sample(const TensorView&, const kernels::SamplingBatch&, kernels::SampledToken*) override {
     unused();
   }
+  void cut_patches(const kernels::ImageView*, int, int, const TensorView&) override { unused(); }
+  void add_patch_positions(const TensorView&, const kernels::PatchBatch&,
+                           const TensorView&) override {
+    unused();
+  }
+  void patch_attention_inputs(const kernels::PatchAttentionShape&, const kernels::AttentionWeights&,
+                              const TensorView&, const kernels::PatchBatch&,
+                              const kernels::PatchQkv&) override {
+    unused();
+  }
+  void patch_attention(const kernels::PatchAttentionShape&, const kernels::PatchQkv&,
+                       const kernels::PatchBatch&, const TensorView&) override {
+    unused();
+  }
+  void pool_patches(const kernels::PatchPooling&, const TensorView&, const kernels::PatchBatch&,
+                    const TensorView&) override {
+    unused();
+  }
 
  private:
   [[noreturn]] static void unused() { std::abort(); }

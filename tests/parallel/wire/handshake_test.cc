@@ -62,6 +62,50 @@ TEST(WireHandshakeTest, TheCoordinatorRefusesAProofOfAnotherConversationOrRole) 
   EXPECT_EQ(registration.error().code, base::ErrorCode::kUnauthenticated);
 }
 
+BulkRegistration sample_bulk() {
+  BulkRegistration bulk;
+  bulk.set_launch_id("launch-1");
+  bulk.set_rank(1);
+  return bulk;
+}
+
+TEST(WireHandshakeTest, TheSecondConnectionProvesTheSameSecret) {
+  const Secret secret = secret_of(kSecret);
+  const WorkerHandshake worker(secret);
+  CoordinatorHandshake coordinator(secret);
+  const auto challenge = coordinator.on_hello(worker.hello());
+  const auto answer = worker.on_challenge(*challenge, sample_bulk());
+  ASSERT_TRUE(answer);
+  const auto bulk = coordinator.on_bulk_registration(*answer);
+  ASSERT_TRUE(bulk) << bulk.error().message;
+  EXPECT_EQ(bulk->rank(), 1U);
+  EXPECT_FALSE(coordinator.on_registration(*answer));  // neither stands for the other
+  EXPECT_FALSE(
+      coordinator.on_bulk_registration(*worker.on_challenge(*challenge, sample_registration())));
+
+  CoordinatorHandshake other(secret);  // a proof of another conversation
+  ASSERT_TRUE(other.on_hello(worker.hello()));
+  const auto replayed = other.on_bulk_registration(*answer);
+  ASSERT_FALSE(replayed);
+  EXPECT_EQ(replayed.error().code, base::ErrorCode::kUnauthenticated);
+}
+
+TEST(WireHandshakeTest, ABulkRegistrationWithAnotherSecretIsRefused) {
+  const Secret ours = secret_of(kSecret);
+  const Secret theirs = secret_of(kSecret + "!");
+  const WorkerHandshake worker(theirs);
+  CoordinatorHandshake coordinator(ours);
+  const auto challenge = coordinator.on_hello(worker.hello());
+  EXPECT_FALSE(worker.on_challenge(*challenge, sample_bulk()));
+  Frame forged;
+  *forged.mutable_bulk_registration() = sample_bulk();
+  forged.mutable_bulk_registration()->set_proof(make_proof(
+      theirs, Role::kWorker, challenge->challenge().nonce(), worker.hello().hello().nonce()));
+  const auto bulk = coordinator.on_bulk_registration(forged);
+  ASSERT_FALSE(bulk);
+  EXPECT_EQ(bulk.error().code, base::ErrorCode::kUnauthenticated);
+}
+
 TEST(WireHandshakeTest, VersionsMustBeEqual) {
   const Secret secret = secret_of(kSecret);
   const WorkerHandshake worker(secret);

@@ -8,6 +8,7 @@
 
 #include "parallel/wire/framing.h"
 #include "parallel/wire/handshake.h"
+#include "parallel/wire/validate_bulk.h"
 #include "tests/parallel/wire/sample_messages.h"
 
 namespace beryl::wire {
@@ -23,6 +24,14 @@ std::vector<std::string> sample_bodies() {
   *frames[2].mutable_result() = sample_result();
   frames[3].mutable_welcome()->set_epoch(3);
   frames.push_back(worker.hello());
+  BulkRegistration bulk;
+  bulk.set_launch_id("launch-1");
+  *frames.emplace_back().mutable_bulk_registration() = bulk;
+  Picture& picture = *frames.emplace_back().mutable_picture();
+  picture.set_epoch(sample_limits().epoch);
+  picture.set_height(48);
+  picture.set_width(48);
+  picture.set_pixels(std::string(48 * 48 * 3, 'x'));
   frames.push_back(*coordinator.on_hello(worker.hello()));
   std::vector<std::string> bodies;
   for (const Frame& frame : frames) bodies.push_back(frame.SerializeAsString());
@@ -60,10 +69,13 @@ bool receive(const std::string& body, CoordinatorHandshake& coordinator,
   if (!frame) return false;
   (void)coordinator.on_hello(*frame);
   (void)coordinator.on_registration(*frame);
+  (void)coordinator.on_bulk_registration(*frame);
   (void)worker.on_challenge(*frame, sample_registration());
   if (frame->has_registration()) return validate(frame->registration()).is_ok();
   if (frame->has_plan()) return validate(frame->plan(), sample_limits(), 0).is_ok();
   if (frame->has_result()) return validate(frame->result(), sample_limits()).is_ok();
+  if (frame->has_bulk_registration()) return validate(frame->bulk_registration()).is_ok();
+  if (frame->has_picture()) return validate(frame->picture(), sample_limits()).is_ok();
   if (frame->has_welcome()) return validate(frame->welcome()).is_ok();
   return true;
 }

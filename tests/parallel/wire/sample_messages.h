@@ -31,6 +31,8 @@ inline Registration sample_registration() {
   cache.set_num_sliding_blocks(32);
   cache.set_max_num_seqs(8);
   cache.set_max_num_batched_tokens(128);
+  cache.set_num_feature_tokens(100);
+  cache.set_max_picture_patches(900);
   return registration;
 }
 
@@ -57,6 +59,23 @@ inline StepPlan sample_plan() {
   admission.set_handle(1);
   for (uint32_t id = 10; id < 14; ++id) admission.add_token_ids(id);
   admission.set_num_prompt_tokens(4);
+  for (uint32_t start = 0; start < 4; start += 2) {
+    PictureSpan& span = *admission.add_pictures();
+    span.mutable_key()->set_high(5);
+    span.mutable_key()->set_low(start);
+    span.set_start(start);
+    span.set_num_tokens(2);
+  }
+  plan.add_feature_drops()->set_low(77);
+  FeatureJob& encoding = *plan.add_feature_jobs();
+  *encoding.mutable_key() = admission.pictures(0).key();
+  encoding.set_num_tokens(2);
+  encoding.set_source(1);
+  encoding.set_encode(true);
+  FeatureJob& move = *plan.add_feature_jobs();
+  *move.mutable_key() = admission.pictures(1).key();
+  move.set_num_tokens(2);
+  move.set_source(1);
   SamplingParams& sampling = *admission.mutable_sampling();
   sampling.set_temperature(1);
   sampling.set_top_p(0.9F);

@@ -48,6 +48,11 @@ TEST(WireValidateTest, RefusesDamagedRegistrations) {
       {"block size", [](auto& m) { m.mutable_cache()->set_block_size(0); }},
       {"blocks", [](auto& m) { m.mutable_cache()->set_num_global_blocks(0xFFFFFFFF); }},
       {"sequences", [](auto& m) { m.mutable_cache()->set_max_num_seqs(0); }},
+      {"feature tokens",
+       [](auto& m) { m.mutable_cache()->set_num_feature_tokens(kMaxFeatureTokens + 1); }},
+      {"pictures of no patch", [](auto& m) { m.mutable_cache()->set_max_picture_patches(0); }},
+      {"patches",
+       [](auto& m) { m.mutable_cache()->set_max_picture_patches(kMaxPicturePatches + 1); }},
   };
   for (const auto& damage : damages) {
     Registration message = sample_registration();
@@ -84,6 +89,51 @@ TEST(WireValidateTest, RefusesDamagedPlans) {
     damage.apply(message);
     EXPECT_FALSE(validate(message, sample_limits(), 0)) << damage.name;
   }
+}
+
+TEST(WireValidateTest, RefusesDamagedPictures) {
+  const auto span = [](StepPlan& plan, int idx) {
+    return plan.mutable_admissions(0)->mutable_pictures(idx);
+  };
+  const std::vector<Damage<StepPlan>> damages = {
+      {"span without a key", [&](auto& m) { span(m, 0)->clear_key(); }},
+      {"empty span", [&](auto& m) { span(m, 0)->set_num_tokens(0); }},
+      {"spans overlap", [&](auto& m) { span(m, 1)->set_start(1); }},
+      {"spans descend", [&](auto& m) { span(m, 0)->set_start(2), span(m, 1)->set_start(0); }},
+      {"span past the prompt", [&](auto& m) { span(m, 1)->set_start(3); }},
+      {"span end wraps", [&](auto& m) { span(m, 1)->set_num_tokens(0xFFFFFFFF); }},
+      {"span in the answer", [](auto& m) { m.mutable_admissions(0)->set_num_prompt_tokens(3); }},
+      {"job without a key", [](auto& m) { m.mutable_feature_jobs(0)->clear_key(); }},
+      {"job of no token", [](auto& m) { m.mutable_feature_jobs(0)->set_num_tokens(0); }},
+      {"job too large", [](auto& m) { m.mutable_feature_jobs(0)->set_num_tokens(101); }},
+      {"source", [](auto& m) { m.mutable_feature_jobs(0)->set_source(2); }},
+      {"destination", [](auto& m) { m.mutable_feature_jobs(0)->set_destination(2); }},
+      {"move to itself", [](auto& m) { m.mutable_feature_jobs(1)->set_destination(1); }},
+      {"many jobs",
+       [](auto& m) {
+         for (int i = 0; i < kMaxFeatureJobs; ++i) *m.add_feature_jobs() = m.feature_jobs(0);
+       }},
+      {"many drops",
+       [](auto& m) {
+         for (int i = 0; i < kMaxFeatureDrops; ++i) *m.add_feature_drops() = m.feature_drops(0);
+       }},
+  };
+  for (const auto& damage : damages) {
+    StepPlan message = sample_plan();
+    damage.apply(message);
+    EXPECT_FALSE(validate(message, sample_limits(), 0)) << damage.name;
+  }
+  GroupLimits text_only = sample_limits();
+  text_only.cache.set_num_feature_tokens(0);
+  EXPECT_FALSE(validate(sample_plan(), text_only, 0));
+  StepPlan padded = sample_plan();
+  padded.set_mode(STEP_MODE_PADDED);
+  padded.set_bucket(8);
+  padded.mutable_rows(0)->set_count(1);
+  padded.set_rank_rows(0, 2);
+  EXPECT_FALSE(validate(padded, sample_limits(), 0)) << "jobs in padded mode";
+  padded.clear_feature_jobs();
+  EXPECT_TRUE(validate(padded, sample_limits(), 0));
 }
 
 TEST(WireValidateTest, RefusesDamagedSampling) {

@@ -16,6 +16,8 @@ class TableForward final : public ForwardPass {
     int32_t token_id = 0;
     int32_t position = 0;
     uint64_t request_seed = 0;
+    int32_t visible_end = 0;
+    float feature = -1;  // the first number of its features; -1: the row takes its embedding
   };
   struct Table {
     std::vector<int32_t> block_ids;
@@ -31,7 +33,14 @@ class TableForward final : public ForwardPass {
     global.clear();
     logits_rows_.assign(batch.logits_rows.begin(), batch.logits_rows.end());
     for (int i = 0; i < batch.rows.num_rows; ++i) {
-      rows.push_back({batch.token_ids[i], batch.rows.positions[i], batch.request_seeds[i]});
+      const int32_t* visible_end = batch.rows.visible_end;
+      rows.push_back({batch.token_ids[i], batch.rows.positions[i], batch.request_seeds[i],
+                      visible_end == nullptr ? batch.rows.positions[i] : visible_end[i]});
+    }
+    for (const model::FeatureRows& part : batch.features) {
+      for (int64_t i = 0; i < part.features.shape[0]; ++i) {
+        rows[static_cast<size_t>(part.first_row + i)].feature = *part.features.rows(i, 1).f32();
+      }
     }
     for (int s = 0; s < batch.rows.num_segments; ++s) {
       global.push_back(table_of(batch.rows.global_blocks, s));

@@ -58,6 +58,23 @@ TEST(ModelConfigTest, RotatesAllOfSlidingHeadsAndAQuarterOfGlobalOnes) {
   EXPECT_EQ(config.global_inv_freq[63], 1.0f / static_cast<float>(std::pow(1e6, 126.0 / 512)));
 }
 
+TEST(ModelConfigTest, HalvesOfAVisionHeadRotateOnTheirOwn) {
+  const ModelConfig config = parse_model_config(good_config().dump(), "config.json");
+  ASSERT_EQ(config.vision->inv_freq.size(), 18u);
+  EXPECT_EQ(config.vision->inv_freq[0], 1.0f);
+  EXPECT_EQ(config.vision->inv_freq[17], 1.0f / static_cast<float>(std::pow(100.0, 34.0 / 36)));
+  EXPECT_EQ(config.vision->soft_token_size(), 48);
+  EXPECT_TRUE(config.vision->standardize);
+}
+
+TEST(ModelConfigTest, ACheckpointMayReadTextOnly) {
+  json config = good_config();
+  config.erase("vision_config");
+  EXPECT_FALSE(parse_model_config(config.dump(), "config.json").vision.has_value());
+  config["vision_config"] = nullptr;
+  EXPECT_FALSE(parse_model_config(config.dump(), "config.json").vision.has_value());
+}
+
 TEST(ModelConfigTest, EndTokensMayBeAList) {
   json config = good_config();
   config["eos_token_id"] = {1, 106, 50};
@@ -105,6 +122,9 @@ TEST(ModelConfigTest, RefusesWhatItDoesNotImplement) {
       {"/image_token_id", 5000, "image_token_id"},
       {"/vision_config/use_clipped_linears", true, "vision_config.use_clipped_linears"},
       {"/vision_config/num_key_value_heads", 1, "vision_config.num_key_value_heads"},
+      {"/vision_config/head_dim", 70, "vision_config.head_dim: expected a multiple of 4"},
+      {"/vision_config/rope_parameters/rope_type", "yarn", "vision_config.rope_parameters"},
+      {"/vision_config/hidden_activation", "quick_gelu", "found \"quick_gelu\""},
   };
   for (const auto& bad : kBad) {
     json config = good_config();

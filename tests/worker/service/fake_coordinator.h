@@ -50,6 +50,25 @@ class FakeCoordinator {
     if (!registration) return std::nullopt;
     return *registration;
   }
+  // The same of its second connection, for send_bulk() and close_bulk().
+  std::optional<wire::BulkRegistration> greet_bulk(const wire::Secret& secret) {
+    bulk_ = std::make_unique<wire::Connection>(::accept(listener_, nullptr, nullptr));
+    wire::CoordinatorHandshake handshake(secret);
+    const auto hello = bulk_->receive(wire::kMaxHandshakeFrameBytes, kPatience);
+    if (!hello) return std::nullopt;
+    const auto challenge = handshake.on_hello(*hello);
+    if (!challenge) return std::nullopt;
+    send_bulk(*challenge);
+    const auto answer = bulk_->receive(wire::kMaxHandshakeFrameBytes, kPatience);
+    if (!answer) return std::nullopt;
+    const auto registration = handshake.on_bulk_registration(*answer);
+    if (!registration) return std::nullopt;
+    return *registration;
+  }
+  void send_bulk(const wire::Frame& frame) {
+    (void)bulk_->send(frame, wire::kMaxPictureFrameBytes, kPatience);
+  }
+  void close_bulk() { bulk_.reset(); }
   void accept() {
     connection_ = std::make_unique<wire::Connection>(::accept(listener_, nullptr, nullptr));
   }
@@ -83,6 +102,7 @@ class FakeCoordinator {
   int listener_;
   uint16_t port_ = 0;
   std::unique_ptr<wire::Connection> connection_;
+  std::unique_ptr<wire::Connection> bulk_;
 };
 
 }  // namespace beryl::service

@@ -149,5 +149,18 @@ TEST(CheckpointTest, UnknownTensorsOfTheTextModelAreRefused) {
               AllOf(HasSubstr("extra.weight"), HasSubstr("expected no such tensor")));
 }
 
+TEST(CheckpointTest, UnknownTensorsOfTheVisionTowerAreRefusedWhereThereIsOne) {
+  const CheckpointFiles files("unknown_vision");
+  files.write_safetensors(
+      "model.safetensors",
+      R"({"model.vision_tower.std_bias":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]},)"
+      R"("model.vision_tower.input_max":{"dtype":"BF16","shape":[2],"data_offsets":[4,8]}} )",
+      8);
+  const Checkpoint checkpoint = Checkpoint::open(files.path());
+  EXPECT_EQ(check_error(checkpoint, {}), "no error");
+  EXPECT_THAT(check_error(checkpoint, {{"model.vision_tower.std_bias", {2}}}),
+              AllOf(HasSubstr("input_max"), HasSubstr("expected no such tensor")));
+}
+
 }  // namespace
 }  // namespace beryl::weights

@@ -87,6 +87,38 @@ TEST(ModelWeightsTest, DummyExpertsAreSlicesOfTheWholeTensor) {
   }
 }
 
+TEST(ModelWeightsTest, EveryRankHoldsTheVisionTower) {
+  const ModelWeights weights = load_tiny({});
+  ASSERT_TRUE(weights.vision().has_value());
+  const VisionWeights& vision = *weights.vision();
+  ASSERT_EQ(vision.layers.size(), 3u);
+  const Checkpoint checkpoint = Checkpoint::open(kTiny);
+  const FoundTensor stored =
+      checkpoint.find(vision_layer_prefix(2) + "self_attn.v_proj.linear.weight");
+  const auto& v_proj = vision.layers[2].attention.v_proj;
+  ASSERT_EQ(v_proj.num_bytes(), stored.data().size());
+  EXPECT_EQ(std::memcmp(v_proj.data, stored.data().data(), v_proj.num_bytes()), 0);
+  EXPECT_EQ(vision.position_table.shape[1], 1024);
+  EXPECT_EQ(vision.embedding_projection.shape[0], 128);
+  EXPECT_EQ(vision.std_bias.shape[0], 72);
+}
+
+TEST(ModelWeightsTest, DummyVisionTensorsFollowTheirNames) {
+  const ModelWeights weights = ModelWeights::from_seed(tiny_config(), {.seed = 11}, {});
+  const std::string name = vision_layer_prefix(1) + "self_attn.q_norm.weight";
+  std::vector<uint16_t> expected(36);
+  fill_dummy(dummy_key(11, name), dummy_rule(name, 36), 0, expected);
+  EXPECT_EQ(values(weights.vision()->layers[1].attention.q_norm, 0, 36), expected);
+}
+
+TEST(ModelWeightsTest, ATextOnlyConfigLeavesTheVisionTowerAlone) {
+  model::ModelConfig config = tiny_config();
+  config.vision.reset();
+  const ModelWeights text = ModelWeights::from_checkpoint(config, Checkpoint::open(kTiny), {});
+  EXPECT_FALSE(text.vision().has_value());
+  EXPECT_LT(text.num_bytes(), load_tiny({}).num_bytes());
+}
+
 TEST(ModelWeightsTest, ProgressEndsWithAllBytes) {
   size_t done = 0;
   size_t total = 0;

@@ -1,0 +1,37 @@
+#include "coordinator/media/frame_list.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace beryl::media {
+
+base::Expected<std::vector<std::string_view>> split_frame_list(std::string_view data,
+                                                               const VideoLimits& limits) {
+  std::vector<std::string_view> frames;
+  for (;;) {
+    const size_t comma = std::min(data.find(','), data.size());
+    if (comma == 0) {
+      return base::invalid_argument({},
+                                    fmt::format("Frame {} of the video is empty.", frames.size()));
+    }
+    if (frames.size() == limits.max_listed_frames) {
+      return base::invalid_argument(
+          {}, fmt::format("The video lists more than {} frames.", limits.max_listed_frames));
+    }
+    frames.push_back(data.substr(0, comma));
+    if (comma == data.size()) return frames;
+    data.remove_prefix(comma + 1);
+  }
+}
+
+std::vector<uint32_t> sample_frames(uint32_t num_listed, uint32_t num_frames) {
+  const uint32_t num_sampled = std::min(num_listed, num_frames);
+  std::vector<uint32_t> indices(num_sampled);
+  for (uint32_t i = 0; i < num_sampled; ++i) {
+    indices[i] = static_cast<uint32_t>(uint64_t{i} * num_listed / num_sampled);
+  }
+  return indices;
+}
+
+}  // namespace beryl::media
