@@ -6,6 +6,7 @@
 #include <exception>
 
 #include "bench/decode_cpu_command.h"
+#include "bench/kernels_command.h"
 #include "bench/load_command.h"
 #include "bench/make_checkpoint_command.h"
 #include "bench/mock_group_command.h"
@@ -17,6 +18,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   beryl::bench::add_parity_command(app);
   beryl::bench::add_decode_cpu_command(app);
+  beryl::bench::add_kernels_command(app);
   beryl::bench::add_vision_cpu_command(app);
   beryl::bench::add_load_command(app);
   beryl::bench::add_mock_group_command(app);

@@ -14,6 +14,7 @@
 #include "bench/model/local_ranks.h"
 #include "bench/model/mpi_ranks.h"
 #include "bench/parity/parity_run.h"
+#include "kernels/cuda/cuda_ops.h"
 
 namespace beryl::bench {
 namespace {
@@ -47,10 +48,13 @@ std::optional<ParityCounts> run_cases(const ParityArguments& arguments) {
 }
 
 void run(ParityArguments arguments) {
-  if (arguments.device != "cpu") {
-    throw std::runtime_error("--device cuda: this build has no CUDA back end");
-  }
   ParityOptions& options = arguments.parity;
+  if (arguments.device == "cuda") {
+    const kernels::cuda::DeviceInfo info = kernels::cuda::query_device(0);
+    if (!info.is_usable) throw std::runtime_error("--device cuda: " + info.problem);
+    if (arguments.num_ranks > 1) throw std::runtime_error("--device cuda: one rank so far");
+    options.make_ops = [] { return kernels::cuda::make_cuda_ops({}); };
+  }
   options.directory = arguments.directory;
   options.model_directory = arguments.model_directory;
   if (!kernels::cpu::is_supported(kernels::cpu::resolve(options.isa))) {

@@ -2,14 +2,29 @@
 // back end) implement it. Operations are coarse, so that a back end may fuse.
 //
 // Conventions: row-major; T = rows (tokens) of this step on this rank, any of them may be 0;
-// H = hidden_size. `Activation` tensors are float32 on the CPU. Weights are bfloat16, [out, in].
-// A row's result depends on nothing but that row (and the cache it reads): never on T, on the other
-// rows, on thread count or on how a prompt was cut (see "Same answer" in kernels/README.md).
-// Errors: wrong shapes are mistakes of the caller (BERYL_CHECK); nothing here fails at run time.
+// H = hidden_size. Weights are bfloat16, [out, in].
+//
+// Memory: whatever a view of tensors or arrays points to lies in memory of the back end (allocate),
+// filled with upload() and read with download(), unless it is marked "host" below. Where
+// memory_is_host(), that is any memory. Numbers in the views themselves (counts, sizes) are host
+// values: launches are sized from them without asking the device.
+//
+// Types: the residual stream, block outputs, expert results and logits are float32 everywhere.
+// Inputs of matrix products (results of rms_norm, q, attention's result) are activation_dtype(),
+// the KV cache is kv_dtype(): float32 on the CPU, bfloat16 on CUDA. Operations take the dtype of
+// their inputs and outputs from the views where a comment says "any" (float32 or bfloat16).
+//
+// On the CPU a row's result depends on nothing but that row (and the cache it reads): never on T,
+// on the other rows, on thread count or on how a prompt was cut ("Same answer" in
+// kernels/README.md).
+// Errors: wrong shapes are mistakes of the caller (BERYL_CHECK). A device that fails throws
+// DeviceError (device_error.h) from any call after the fault; only destruction is allowed then.
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
+#include "kernels/hashed_weights.h"
 #include "kernels/sampling.h"
 #include "kernels/tensor.h"
 #include "kernels/vision.h"
@@ -38,6 +53,10 @@ struct BatchView {
   const int32_t* visible_end = nullptr;
   BlockTableView global_blocks;
   BlockTableView sliding_blocks;
+  // For back ends whose memory is not the host's; others look at none of these three.
+  const int32_t* row_segments = nullptr;  // [T] segment of each row
+  int max_segment_rows = 0;               // rows of the longest segment
+  int32_t max_position = 0;               // largest position that a row sees
 };
 
 // Shape of one attention layer. Score scale is 1, there is no softcap (spec, section 3.4).
@@ -49,7 +68,7 @@ struct AttentionShape {
       0;  // rotated numbers per head: head_dim on sliding layers; 2 * 64 of 512 on global ones
   int window = 0;  // positions visible, the row itself included; 0 = all (global layer)
   float rms_norm_eps = 0;
-  // [rotary_dim / 2] inverse frequencies; pair i rotates dimensions i and i + head_dim / 2
+  // Host: [rotary_dim / 2] inverse frequencies; pair i rotates dimensions i and i + head_dim / 2
   const float* inv_freq = nullptr;
 
   bool is_global() const { return window == 0; }
@@ -66,7 +85,7 @@ struct AttentionWeights {
   TensorView k_norm;  // [head_dim] bf16
 };
 
-// KV memory of one layer, float32 on the CPU.
+// KV memory of one layer, of Ops::kv_dtype().
 // Sliding: [num_blocks, num_kv_heads, 2, block_size, head_dim], K then V.
 // Global:  [num_blocks, num_kv_heads, block_size, head_dim + rotary_dim], V then rotated K with the
 //          rotary_dim / 2 first-half dimensions before their partners.
@@ -91,9 +110,10 @@ struct ExpertWeights {
   TensorView down_proj;     // [num_local_experts, H, I] bf16
 };
 
-// Which rows go to which local expert. Sorted by expert, then by row.
+// Which rows go to which local expert. Sorted by expert, then by row. Assignments beyond
+// expert_offsets[num_local_experts] are unused.
 struct ExpertBatch {
-  int num_assignments = 0;                  // A
+  int num_assignments = 0;                  // A, room in the two arrays below
   const int32_t* expert_offsets = nullptr;  // [num_local_experts + 1] into the two arrays below
   const int32_t* row_idx = nullptr;         // [A] row of x
   const float* weight = nullptr;            // [A] routing weight
@@ -103,12 +123,25 @@ struct ExpertBatch {
 // [leaf_offsets[r], leaf_offsets[r + 1]), sorted by key; a leaf is row leaf_rows[i] of the input
 // and stands for the experts of one aligned node of the binary tree over expert ids, leaf_keys[i]
 // being the first of them. Neighbours meet at their highest differing bit; absent experts are
-// skipped. A row without leaves becomes 0.
+// skipped. A negative leaf row is no leaf. A row without leaves becomes 0.
 struct TreeSumBatch {
   int num_rows = 0;                       // R
   const int32_t* leaf_offsets = nullptr;  // [R + 1]
   const int32_t* leaf_rows = nullptr;
   const int32_t* leaf_keys = nullptr;
+};
+
+// What group_by_expert writes: the arrays of an ExpertBatch over all assignments of T rows to
+// experts held here, and of the TreeSumBatch that sums the results of each row.
+struct ExpertGroups {
+  int num_local_experts = 0;
+  int32_t* expert_offsets = nullptr;  // [num_local_experts + 1]
+  int32_t* row_idx = nullptr;         // [T * top_k]
+  float* weight = nullptr;            // [T * top_k]
+  int32_t* leaf_offsets = nullptr;    // [T + 1] r * top_k
+  int32_t* leaf_rows = nullptr;       // [T * top_k] assignment, -1 where a row has fewer
+  int32_t* leaf_keys = nullptr;       // [T * top_k] expert id, ascending in each row
+  int64_t* load = nullptr;            // [num_local_experts] grows by the rows of each expert
 };
 
 struct FfnMergeWeights {
@@ -125,20 +158,40 @@ class Ops {
   // Memory that this back end's operations read and write, 64-byte aligned, zeroed; never null.
   virtual void* allocate(size_t num_bytes) = 0;
   virtual void free(void* memory) noexcept = 0;
+  // True where host code may read and write that memory itself.
+  virtual bool memory_is_host() const { return true; }
+  virtual DType activation_dtype() const { return DType::kFloat32; }
+  virtual DType kv_dtype() const { return DType::kFloat32; }
 
-  // out[t] = table[ids[t]] * scale. table [V, H] bf16, ids [T], out [T, H].
+  // Copies between host memory and memory of the back end, in the order of operations. upload: any
+  // thread; `from` may change as soon as it returns. download: waits for what was started before.
+  virtual void upload(void* to, const void* from, size_t num_bytes) {
+    std::memcpy(to, from, num_bytes);
+  }
+  virtual void download(void* to, const void* from, size_t num_bytes) {
+    std::memcpy(to, from, num_bytes);
+  }
+
+  // out[i] = bf16 weight number first_index + i of a hashed tensor. Any thread.
+  virtual void fill_hashed(const HashedTensor& tensor, uint64_t first_index, uint16_t* out,
+                           size_t count) {
+    for (size_t i = 0; i < count; ++i) out[i] = hashed_weight(tensor, first_index + i);
+  }
+
+  // out[t] = table[ids[t]] * scale. table [V, H] bf16, ids [T], out [T, H] float32.
   virtual void embed(const TensorView& table, const int32_t* ids, float scale,
                      const TensorView& out) = 0;
 
-  // out = x * (mean(x^2) + eps)^-1/2 * weight; an empty weight counts as ones. x, out [T, H].
+  // out = x * (mean(x^2) + eps)^-1/2 * weight; an empty weight counts as ones. x [T, H] float32,
+  // out [T, H] any.
   virtual void rms_norm(const TensorView& x, const TensorView& weight, float eps,
                         const TensorView& out) = 0;
 
-  // residual += rms_norm(x) * weight. residual, x [T, H].
+  // residual += rms_norm(x) * weight. residual, x [T, H] float32.
   virtual void add_rms_norm(const TensorView& x, const TensorView& weight, float eps,
                             const TensorView& residual) = 0;
 
-  // out = x * weight^T. x [T, K], weight [N, K] bf16, out [T, N].
+  // out = x * weight^T. x [T, K] activation, weight [N, K] bf16, out [T, N] float32.
   virtual void linear(const TensorView& x, const TensorView& weight, const TensorView& out) = 0;
 
   // Projections, q/k/v norms and RoPE of rows x [T, H]; writes the KV cache at each row's position
@@ -158,26 +211,33 @@ class Ops {
   virtual void route(const RouterWeights& weights, const TensorView& x, float eps,
                      const TensorView& topk_idx, const TensorView& topk_weights) = 0;
 
-  // out = down(gelu_tanh(gate(x)) * up(x)). x, out [T, H].
+  // out = down(gelu_tanh(gate(x)) * up(x)). x [T, H] activation, out [T, H] float32.
   virtual void gated_mlp(const GatedMlpWeights& weights, const TensorView& x,
                          const TensorView& out) = 0;
 
-  // out[a] = weight[a] * Expert(x[row_idx[a]]). x [R, H], out [A, H] float32.
+  // Sorts the assignments of T rows. topk_idx, topk_weights [T, top_k] as from route(), -1 =
+  // unused; slot_of [num_experts] local slot of each expert, -1 = not held here.
+  virtual void group_by_expert(const TensorView& topk_idx, const TensorView& topk_weights,
+                               const int32_t* slot_of, const ExpertGroups& groups) = 0;
+
+  // out[a] = weight[a] * Expert(x[row_idx[a]]). x [R, H] activation, out [A, H] float32.
   virtual void expert_ffn(const ExpertWeights& weights, const TensorView& x,
                           const ExpertBatch& batch, const TensorView& out) = 0;
 
-  // Sums in tree order, float32 (TreeSumBatch). in [*, H], out [R, H].
+  // Sums in tree order (TreeSumBatch). in [*, H], out [R, H], float32.
   virtual void tree_sum(const TensorView& in, const TreeSumBatch& batch, const TensorView& out) = 0;
 
-  // residual = (residual + norm(norm(dense) + norm(experts))) * layer_scalar. All [T, H].
+  // residual = (residual + norm(norm(dense) + norm(experts))) * layer_scalar. All [T, H] float32.
   virtual void merge_ffn(const FfnMergeWeights& weights, const TensorView& dense,
                          const TensorView& experts, float eps, const TensorView& residual) = 0;
 
-  // out = cap * tanh(x * table^T / cap). x [S, H], table [V, H] bf16, out [S, V] float32.
+  // out = cap * tanh(x * table^T / cap). x [S, H] activation, table [V, H] bf16, out [S, V]
+  // float32.
   virtual void logits(const TensorView& x, const TensorView& table, float cap,
                       const TensorView& out) = 0;
 
-  // One token a row (kernels/sampling.h). logits [S, V] float32, changed in place.
+  // One token a row (kernels/sampling.h). logits [S, V] float32, changed in place. Host: the batch
+  // and what its rows point to, free to change on return. sampled [S], memory of the back end.
   virtual void sample(const TensorView& logits, const SamplingBatch& batch,
                       SampledToken* sampled) = 0;
 

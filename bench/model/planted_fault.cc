@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -19,6 +20,19 @@ class FaultyOps final : public kernels::Ops {
 
   void* allocate(size_t num_bytes) override { return ops_->allocate(num_bytes); }
   void free(void* memory) noexcept override { ops_->free(memory); }
+  bool memory_is_host() const override { return ops_->memory_is_host(); }
+  kernels::DType activation_dtype() const override { return ops_->activation_dtype(); }
+  kernels::DType kv_dtype() const override { return ops_->kv_dtype(); }
+  void upload(void* to, const void* from, size_t num_bytes) override {
+    ops_->upload(to, from, num_bytes);
+  }
+  void download(void* to, const void* from, size_t num_bytes) override {
+    ops_->download(to, from, num_bytes);
+  }
+  void fill_hashed(const kernels::HashedTensor& tensor, uint64_t first_index, uint16_t* out,
+                   size_t count) override {
+    ops_->fill_hashed(tensor, first_index, out, count);
+  }
 
   void embed(const TensorView& table, const int32_t* ids, float scale,
              const TensorView& out) override {
@@ -57,6 +71,10 @@ class FaultyOps final : public kernels::Ops {
                  const TensorView& out) override {
     ops_->gated_mlp(weights, x, out);
   }
+  void group_by_expert(const TensorView& topk_idx, const TensorView& topk_weights,
+                       const int32_t* slot_of, const kernels::ExpertGroups& groups) override {
+    ops_->group_by_expert(topk_idx, topk_weights, slot_of, groups);
+  }
   void expert_ffn(const kernels::ExpertWeights& weights, const TensorView& x,
                   const kernels::ExpertBatch& batch, const TensorView& out) override {
     ops_->expert_ffn(weights, x, batch, out);
@@ -69,14 +87,19 @@ class FaultyOps final : public kernels::Ops {
       ops_->tree_sum(in, batch, out);
       return;
     }
+    std::vector<int32_t> offsets(static_cast<size_t>(batch.num_rows) + 1);
+    ops_->download(offsets.data(), batch.leaf_offsets, offsets.size() * sizeof(int32_t));
     std::vector<int32_t> keys;
-    for (int r = 0; r < batch.num_rows; ++r) {
-      const int num_leaves = batch.leaf_offsets[r + 1] - batch.leaf_offsets[r];
-      for (int i = 0; i < num_leaves; ++i) keys.push_back(i);
+    for (size_t r = 0; r + 1 < offsets.size(); ++r) {
+      for (int i = 0; i < offsets[r + 1] - offsets[r]; ++i) keys.push_back(i);
     }
+    const size_t num_bytes = std::max<size_t>(keys.size(), 1) * sizeof(int32_t);
+    void* const memory = ops_->allocate(num_bytes);
+    ops_->upload(memory, keys.data(), keys.size() * sizeof(int32_t));
     kernels::TreeSumBatch permuted = batch;
-    permuted.leaf_keys = keys.data();
+    permuted.leaf_keys = static_cast<const int32_t*>(memory);
     ops_->tree_sum(in, permuted, out);
+    ops_->free(memory);
   }
 
   void merge_ffn(const kernels::FfnMergeWeights& weights, const TensorView& dense,

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <utility>
 
+#include "bench/model/host_observer.h"
 #include "parallel/base/assert.h"
 
 namespace beryl::bench {
@@ -50,6 +51,7 @@ Segment sampled_segment(int request_id, std::vector<int32_t> token_ids) {
 RankRunner::RankRunner(const RunnerParts& parts, const RunnerLimits& limits)
     : config_(parts.config),
       limits_(limits),
+      ops_(parts.ops),
       communicator_(parts.communicator),
       exchange_(parts.communicator, parts.ops, parts.placement,
                 {.hidden_size = parts.config.hidden_size,
@@ -93,7 +95,9 @@ base::Status RankRunner::run(const GroupStep& step, expert::StepMode mode,
       .request_seeds = request_seeds_.data(),
       .logits_rows = logits_rows_,
       .features = features_};
-  return decoder_.forward(batch, observer);
+  if (observer == nullptr || ops_.memory_is_host()) return decoder_.forward(batch, observer);
+  HostObserver host_observer(ops_, *observer);
+  return decoder_.forward(batch, &host_observer);
 }
 
 void RankRunner::build_batch(const std::vector<Segment>& segments) {
@@ -174,6 +178,11 @@ const float* RankRunner::logits(int i) {
     slice_begin_ = i;
     slice_end_ = std::min(i + limits_.max_logits_rows, num_selected);
     slice_ = decoder_.logits(slice_begin_, slice_end_);
+    if (!ops_.memory_is_host()) {
+      slice_copy_.resize(static_cast<size_t>(slice_.num_elements()));
+      ops_.download(slice_copy_.data(), slice_.data, slice_.num_bytes());
+      slice_.data = slice_copy_.data();
+    }
   }
   return slice_.f32() + (i - slice_begin_) * slice_.shape[1];
 }

@@ -62,11 +62,11 @@ class RankRunner {
  public:
   RankRunner(const RunnerParts& parts, const RunnerLimits& limits);
 
-  // Collective.
+  // Collective. The observer sees host memory.
   base::Status run(const GroupStep& step, expert::StepMode mode,
                    model::LayerObserver* observer = nullptr);
 
-  // Of entry i of logits_rows(). Computes slices on demand.
+  // Of entry i of logits_rows(), in host memory. Computes slices on demand.
   const float* logits(int i);
   const std::vector<int32_t>& logits_rows() const { return logits_rows_; }
   const std::vector<RowPlace>& rows() const { return rows_; }
@@ -98,6 +98,7 @@ class RankRunner {
 
   const model::ModelConfig& config_;
   RunnerLimits limits_;
+  kernels::Ops& ops_;
   comm::Communicator& communicator_;
   expert::ExpertExchange exchange_;
   cache::KvCache cache_;
@@ -120,6 +121,7 @@ class RankRunner {
   int slice_begin_ = 0;
   int slice_end_ = 0;
   kernels::TensorView slice_;
+  std::vector<float> slice_copy_;  // where slice_ lies on a device
 };
 
 }  // namespace beryl::bench

@@ -10,6 +10,9 @@ namespace beryl::bench {
 
 namespace {
 
+constexpr double kMeanFactor = 1.1;  // of the yardstick
+constexpr double kMaxFactor = 1.5;
+
 double log_sum_exp(std::span<const float> logits) {
   const float peak = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
@@ -120,7 +123,9 @@ void Comparison::add_hidden(int stage, size_t hidden_row, std::span<const float>
     difference += (expected - hidden[i]) * (expected - hidden[i]);
     norm += expected * expected;
   }
-  raise(&hidden_errors_[static_cast<size_t>(stage)], std::sqrt(difference / std::max(norm, 1e-30)));
+  const double error = std::sqrt(difference / std::max(norm, 1e-30));
+  raise(&hidden_errors_[static_cast<size_t>(stage)], error);
+  hidden_error_sum_ += error;
 }
 
 void Comparison::add_greedy(size_t i, std::span<const float> logits, float min_margin) {
@@ -160,20 +165,85 @@ void Comparison::add_patch_positions(std::span<const int32_t> positions) {
 }
 
 // Rows that were never compared count as a failure: an empty run must not look like a good one.
-bool Comparison::passed(const ParityLimits& limits) const {
+bool Comparison::is_complete() const {
   const auto num_layers = static_cast<size_t>(config_.num_hidden_layers);
   const size_t num_routed = reference_.topk_idx.empty() ? 0 : reference_.positions.size();
   return num_rows_ == reference_.positions.size() && num_routed_ == num_routed * num_layers &&
          num_features_ == reference_.features.size() && !patches_differ_ &&
-         max_feature_difference_ <= limits.max_feature_difference &&
-         num_hidden_ == reference_.hidden_positions.size() * (num_layers + 1) &&
+         num_hidden_ == reference_.hidden_positions.size() * (num_layers + 1);
+}
+
+bool Comparison::passed(const ParityLimits& limits) const {
+  return is_complete() && max_feature_difference_ <= limits.max_feature_difference &&
          static_cast<size_t>(greedy_equal_ + greedy_near_ties_) == reference_.greedy.size() &&
          greedy_wrong_ == 0 && max_logit_difference_ <= limits.max_logit_difference &&
          max_weight_difference_ <= limits.max_weight_difference &&
          routing_flips_ <= limits.max_routing_flips;
 }
 
+Bf16Yardstick Comparison::yardstick() const {
+  return reference_.yardstick.value_or(Bf16Yardstick{});
+}
+
+bool Comparison::passed_bf16() const {
+  return is_complete() && max_logit_difference_ <= kMaxFactor * yardstick().logit_max;
+}
+
+Bf16Score Comparison::score() const {
+  const Bf16Yardstick yardstick = this->yardstick();
+  const auto rows = static_cast<double>(num_rows_);
+  Bf16Score score;
+  score.kl_sum = kl_sum_;
+  score.flips = routing_flips_;
+  score.hidden_sum = hidden_error_sum_;
+  score.num_rows = rows;
+  score.num_routed = static_cast<double>(num_routed_);
+  score.num_hidden = static_cast<double>(num_hidden_);
+  score.kl_yardstick = rows * yardstick.kl_mean;
+  score.flips_yardstick = score.num_routed * yardstick.flip_share;
+  for (const double error : yardstick.hidden_errors) {
+    score.hidden_yardstick += error * static_cast<double>(reference_.hidden_positions.size());
+  }
+  return score;
+}
+
+void Bf16Score::add(const Bf16Score& other) {
+  kl_sum += other.kl_sum;
+  flips += other.flips;
+  hidden_sum += other.hidden_sum;
+  num_rows += other.num_rows;
+  num_routed += other.num_routed;
+  num_hidden += other.num_hidden;
+  kl_yardstick += other.kl_yardstick;
+  flips_yardstick += other.flips_yardstick;
+  hidden_yardstick += other.hidden_yardstick;
+}
+
+// Written so that a NaN fails.
+bool Bf16Score::passed() const {
+  return kl_sum <= kMeanFactor * kl_yardstick && flips <= kMeanFactor * flips_yardstick &&
+         hidden_sum <= kMeanFactor * hidden_yardstick;
+}
+
+std::string Bf16Score::line() const {
+  const auto mean = [](double sum, double count) { return count > 0 ? sum / count : 0.0; };
+  return fmt::format(
+      "bfloat16, means over all cases and their yardstick: {}, KL {:.2e} of {:.2e}, routing flips "
+      "{:.1f} % of {:.1f} %, hidden error {:.2e} of {:.2e}",
+      passed() ? "ok" : "FAILED", mean(kl_sum, num_rows), mean(kl_yardstick, num_rows),
+      100 * mean(flips, num_routed), 100 * mean(flips_yardstick, num_routed),
+      mean(hidden_sum, num_hidden), mean(hidden_yardstick, num_hidden));
+}
+
 std::string Comparison::line(const ParityLimits& limits) const {
+  return fmt::format("{}: {}, {}", reference_.name, passed(limits) ? "ok" : "FAILED", facts());
+}
+
+std::string Comparison::bf16_line() const {
+  return fmt::format("{}: {}, {}", reference_.name, passed_bf16() ? "ok" : "FAILED", facts());
+}
+
+std::string Comparison::facts() const {
   const double mean_kl = num_rows_ == 0 ? 0 : kl_sum_ / static_cast<double>(num_rows_);
   const auto worst = std::max_element(hidden_errors_.begin(), hidden_errors_.end());
   std::string pictures;
@@ -186,11 +256,10 @@ std::string Comparison::line(const ParityLimits& limits) const {
     }
   }
   return fmt::format(
-      "{}: {}, max logit difference {:.2e}, mean KL {:.2e}, routing flips {} of {}, routing weight "
+      "max logit difference {:.2e}, mean KL {:.2e}, routing flips {} of {}, routing weight "
       "difference {:.1e}, hidden error {:.1e} (stage {}), greedy {}/{}{}",
-      reference_.name, passed(limits) ? "ok" : "FAILED", max_logit_difference_, mean_kl,
-      routing_flips_, num_routed_, max_weight_difference_, *worst, worst - hidden_errors_.begin(),
-      greedy_equal_, reference_.greedy.size(), pictures);
+      max_logit_difference_, mean_kl, routing_flips_, num_routed_, max_weight_difference_, *worst,
+      worst - hidden_errors_.begin(), greedy_equal_, reference_.greedy.size(), pictures);
 }
 
 std::string Comparison::stages() const {

@@ -18,6 +18,25 @@ struct ParityLimits {
   float min_margin = 1e-3f;  // below it a greedy choice may differ
 };
 
+// What a bfloat16 engine is judged by, summed over cases so that few rows decide little.
+struct Bf16Score {
+  double kl_sum = 0;
+  double flips = 0;
+  double hidden_sum = 0;  // of relative errors, all stages
+  double num_rows = 0;
+  double num_routed = 0;
+  double num_hidden = 0;
+  // The same sums if every row were as far off as the yardstick's mean.
+  double kl_yardstick = 0;
+  double flips_yardstick = 0;
+  double hidden_yardstick = 0;
+
+  void add(const Bf16Score& other);
+  // Every mean at most 1.1 times the yardstick's.
+  bool passed() const;
+  std::string line() const;
+};
+
 class Comparison {
  public:
   Comparison(const ReferenceCase& reference, const model::ModelConfig& config)
@@ -46,10 +65,18 @@ class Comparison {
   bool passed(const ParityLimits& limits) const;
   // "short: ok, max logit difference 2.1e-06, ..." - one line.
   std::string line(const ParityLimits& limits) const;
+  // For a bfloat16 engine: every recorded row was compared, no logit is further off than 1.5 times
+  // the yardstick's largest difference. Means are judged over all cases: score().
+  bool passed_bf16() const;
+  std::string bf16_line() const;
+  Bf16Score score() const;
   // "  hidden error by stage: 0 1.2e-7 ..."
   std::string stages() const;
 
  private:
+  bool is_complete() const;
+  Bf16Yardstick yardstick() const;
+  std::string facts() const;
   void add_full_row(size_t row, std::span<const float> logits);
   void add_sampled_row(size_t row, std::span<const float> logits);
   void add_difference(float expected, float found);
@@ -59,6 +86,7 @@ class Comparison {
   size_t num_rows_ = 0;
   size_t num_routed_ = 0;
   size_t num_hidden_ = 0;
+  double hidden_error_sum_ = 0;
   double max_logit_difference_ = 0;
   double max_weight_difference_ = 0;
   size_t num_features_ = 0;  // numbers compared

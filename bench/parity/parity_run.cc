@@ -165,6 +165,11 @@ class ParityRank {
   RankRunner& runner_;
 };
 
+std::unique_ptr<kernels::Ops> make_ops(const ParityOptions& options) {
+  if (options.make_ops) return options.make_ops();
+  return kernels::cpu::make_cpu_ops({.num_threads = options.num_threads, .isa = options.isa});
+}
+
 RunnerLimits runner_limits(const Reference& reference, const model::ModelConfig& config,
                            const ParityOptions& options) {
   size_t longest = 1;
@@ -187,14 +192,13 @@ ParityCounts run_parity(const ParityOptions& options, comm::Communicator& commun
   const expert::Placement placement =
       expert::Placement::contiguous(config.num_experts, communicator.size());
   const bool is_home = communicator.rank() == 0;
+  const std::unique_ptr<kernels::Ops> ops = plant_fault(make_ops(options), options.fault);
   const weights::ModelWeights weights =
       load_weights(config, {model_directory, reference.dummy},
-                   {.local_experts = placement.local_experts(communicator.rank()),
+                   {.ops = ops.get(),
+                    .local_experts = placement.local_experts(communicator.rank()),
                     .num_threads = options.num_threads,
                     .progress = is_home ? base::terminal_progress("weights", stderr) : nullptr});
-  const std::unique_ptr<kernels::Ops> ops = plant_fault(
-      kernels::cpu::make_cpu_ops({.num_threads = options.num_threads, .isa = options.isa}),
-      options.fault);
   RankRunner runner({.config = config,
                      .weights = weights,
                      .ops = *ops,
@@ -202,18 +206,36 @@ ParityCounts run_parity(const ParityOptions& options, comm::Communicator& commun
                      .placement = placement},
                     runner_limits(reference, config, options));
   ParityRank rank(options, config, weights, *ops, communicator, runner);
+  const bool is_bf16 = ops->activation_dtype() == kernels::DType::kBFloat16;
   ParityCounts counts;
+  Bf16Score score;
   for (const ReferenceCase& one : reference.cases) {
     if (one.has_media && !config.vision) {
       ++counts.skipped;
       if (is_home) report(one.name + ": skipped (the model reads text only)");
       continue;
     }
+    if (one.has_media && !ops->memory_is_host()) {
+      ++counts.skipped;
+      if (is_home) report(one.name + ": skipped (no vision tower on this device yet)");
+      continue;
+    }
+    if (is_bf16 && !one.yardstick) {
+      ++counts.skipped;
+      if (is_home) report(one.name + ": skipped (no bfloat16 yardstick was recorded)");
+      continue;
+    }
     const Comparison comparison = rank.run(one);
     if (!is_home) continue;
-    comparison.passed(options.limits) ? ++counts.passed : ++counts.failed;
-    report(comparison.line(options.limits));
+    const bool passed = is_bf16 ? comparison.passed_bf16() : comparison.passed(options.limits);
+    passed ? ++counts.passed : ++counts.failed;
+    report(is_bf16 ? comparison.bf16_line() : comparison.line(options.limits));
+    score.add(comparison.score());
     if (options.verbose) report(comparison.stages());
+  }
+  if (is_home && is_bf16 && score.num_rows > 0) {
+    score.passed() ? ++counts.passed : ++counts.failed;
+    report(score.line());
   }
   return counts;
 }

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,9 @@ struct ParityOptions {
   int max_chunk = 256;                    // prompt tokens in one step
   kernels::cpu::Isa isa = kernels::cpu::Isa::kBest;
   PlantedFault fault = PlantedFault::kNone;
+  // Makes the operations of each rank; empty: the CPU's. Those that compute in bfloat16 are judged
+  // by the yardstick of the reference, means pooled over the cases (one more check).
+  std::function<std::unique_ptr<kernels::Ops>()> make_ops = {};
   bool verbose = false;  // also the hidden error of each layer
   ParityLimits limits = {};
 };

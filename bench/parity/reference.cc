@@ -174,6 +174,21 @@ ReferenceCase read_case(const std::string& name, const json& entry) {
   return out;
 }
 
+std::optional<Bf16Yardstick> read_yardstick(const json& root, const std::string& name) {
+  if (!root.contains("bfloat16_yardstick")) return std::nullopt;
+  const json& all = root.at("bfloat16_yardstick");
+  if (!all.contains(name)) return std::nullopt;
+  const json& entry = all.at(name);
+  const auto flips = entry.at("expert_set_flips_by_layer").get<std::vector<double>>();
+  Bf16Yardstick yardstick;
+  yardstick.kl_mean = entry.at("kl_mean").get<double>();
+  yardstick.logit_max = entry.at("logit_max_abs").get<double>();
+  yardstick.flip_share = std::accumulate(flips.begin(), flips.end(), 0.0) /
+                         std::max<double>(1, static_cast<double>(flips.size()));
+  yardstick.hidden_errors = entry.at("hidden_relative_error_by_layer").get<std::vector<double>>();
+  return yardstick;
+}
+
 // Names of files, or of sizes to draw. A file without a budget has its final size already.
 std::vector<media::RgbImage> read_pictures(const std::filesystem::path& directory, const json& root,
                                            const json& entry) {
@@ -214,6 +229,7 @@ std::vector<NamedCase> read_cases(const json& root) {
   }
   for (const auto& [name, entry] : root.at("cases").items()) {
     ReferenceCase one = read_case(name, entry);
+    one.yardstick = read_yardstick(root, name);
     if (name == "short" && root.contains("greedy")) {  // the only continuation, beside the cases
       one.greedy = root.at("greedy").get<std::vector<int32_t>>();
       one.greedy_margin = root.at("greedy_margin").get<std::vector<float>>();

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,15 @@
 #include "worker/weights/model_weights.h"
 
 namespace beryl::bench {
+
+// How far the reference's own implementation in bfloat16 is from it: what an engine that computes
+// in bfloat16 is judged by.
+struct Bf16Yardstick {
+  double kl_mean = 0;
+  double logit_max = 0;               // largest logit difference
+  double flip_share = 0;              // of (row, layer) pairs with another set of experts
+  std::vector<double> hidden_errors;  // [layers + 1] mean relative error of the hidden state
+};
 
 struct ReferenceCase {
   std::string name;
@@ -47,6 +57,8 @@ struct ReferenceCase {
   // Of all patches of the pictures, where recorded: numbers in [0, 1], and (column, row).
   std::vector<float> patches;            // [patches, 3 * patch_size^2]
   std::vector<int32_t> patch_positions;  // [patches, 2]
+
+  std::optional<Bf16Yardstick> yardstick;
 };
 
 struct Reference {

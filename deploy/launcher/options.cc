@@ -141,6 +141,7 @@ const std::vector<ForwardedFlag>& forwarded_flags() {
        F::kCoordinator},
       {"--target-itl", "MS", kEngineSection,
        "Milliseconds between tokens that prompts of others may not exceed", F::kCoordinator},
+      {"--device", "DEVICE", kEngineSection, "cpu, or cuda for one GPU (default: cpu)", F::kWorker},
       {"--threads", "N", kEngineSection, "Threads of a rank (default: cores / ranks)", F::kWorker},
       {"--kv-cache-memory", "SIZE", kEngineSection, "KV cache of a rank, e.g. 8GB", F::kWorker},
       {"--block-size", "N", kEngineSection, "Positions of a KV cache block", F::kWorker},

@@ -9,6 +9,7 @@
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/attention_inputs.h"
 #include "kernels/cpu/context.h"
+#include "kernels/cpu/expert_groups.h"
 #include "kernels/cpu/ffn.h"
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/patch_attention.h"
@@ -63,6 +64,10 @@ class CpuOps final : public Ops {
              const TensorView& topk_idx, const TensorView& topk_weights) override;
   void gated_mlp(const GatedMlpWeights& weights, const TensorView& x,
                  const TensorView& out) override;
+  void group_by_expert(const TensorView& topk_idx, const TensorView& topk_weights,
+                       const int32_t* slot_of, const ExpertGroups& groups) override {
+    cpu::group_by_expert(topk_idx, topk_weights, slot_of, groups);
+  }
   void expert_ffn(const ExpertWeights& weights, const TensorView& x, const ExpertBatch& batch,
                   const TensorView& out) override;
   void tree_sum(const TensorView& in, const TreeSumBatch& batch, const TensorView& out) override;
@@ -237,10 +242,11 @@ void CpuOps::expert_ffn(const ExpertWeights& weights, const TensorView& x, const
   const int64_t num_experts = weights.down_proj.shape[0];
   const int64_t hidden = weights.down_proj.shape[1];
   const int64_t width = weights.down_proj.shape[2];
-  const int64_t num_rows = batch.num_assignments;
+  if (batch.num_assignments == 0) return;
+  const int64_t num_rows = batch.expert_offsets[num_experts];
+  BERYL_CHECK(num_rows <= batch.num_assignments);
   if (num_rows == 0) return;
   BERYL_CHECK(x.shape[1] == hidden && out.shape[1] == hidden && out.shape[0] >= num_rows);
-  BERYL_CHECK(batch.expert_offsets[num_experts] == num_rows);
   packed_.pack(context_, x.f32(), x.shape[0], hidden);
   expert_rows_.resize(static_cast<size_t>(num_rows));
   for (int64_t a = 0; a < num_rows; ++a) {

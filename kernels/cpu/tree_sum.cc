@@ -26,8 +26,9 @@ class TreeSum {
     last_key_ = key;
   }
 
-  // The sum of all leaves; at least one was pushed.
+  // The sum of all leaves; null without any.
   const float* finish() {
+    if (depth_ == 0) return nullptr;
     while (depth_ > 1) join();
     return open_[0];
   }
@@ -56,18 +57,19 @@ void tree_sum_row(const KernelTable& kernels, const float* in, const TreeSumBatc
   float* to = out.f32() + row * hidden;
   const int32_t begin = batch.leaf_offsets[row];
   const int32_t end = batch.leaf_offsets[row + 1];
-  if (begin == end) {
-    std::fill(to, to + hidden, 0.0f);
-    return;
-  }
   for (int64_t col = 0; col < hidden; col += kChunkCols) {
     const int64_t num_cols = std::min(kChunkCols, hidden - col);
     TreeSum sum(kernels, static_cast<int>(num_cols));
     for (int32_t leaf = begin; leaf < end; ++leaf) {
+      if (batch.leaf_rows[leaf] < 0) continue;
       sum.push(in + batch.leaf_rows[leaf] * hidden + col, batch.leaf_keys[leaf]);
     }
     const float* total = sum.finish();
-    std::copy(total, total + num_cols, to + col);
+    if (total == nullptr) {
+      std::fill(to + col, to + col + num_cols, 0.0f);
+    } else {
+      std::copy(total, total + num_cols, to + col);
+    }
   }
 }
 

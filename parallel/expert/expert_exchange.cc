@@ -8,6 +8,7 @@
 #include "parallel/base/assert.h"
 #include "parallel/expert/dispatch.h"
 #include "parallel/expert/expert_plan.h"
+#include "parallel/expert/local_experts.h"
 
 namespace beryl::expert {
 namespace {
@@ -27,8 +28,24 @@ int max_partials(const Placement& placement, std::span<const int32_t> nodes, int
 }  // namespace
 
 struct ExpertExchange::Impl {
-  Impl(comm::Communicator& communicator, kernels::Ops& ops, const Placement& placement,
-       const ExchangeLimits& limits);
+  virtual ~Impl() = default;
+  virtual base::Status begin(const StepShape& shape, const RoutedRows& rows) = 0;
+  virtual base::Status finish(const ExpertFunction& experts, const TensorView& out) = 0;
+  virtual ExpertLoad load() = 0;
+
+  bool begun = false;
+};
+
+// Rows travel in rounds of fixed capacity; all index work is the host's.
+struct ExpertExchange::Rounds final : Impl {
+  Rounds(comm::Communicator& communicator, kernels::Ops& ops, const Placement& placement,
+         const ExchangeLimits& limits);
+
+  base::Status begin(const StepShape& shape, const RoutedRows& rows) override;
+  base::Status finish(const ExpertFunction& experts, const TensorView& out) override {
+    return run_rounds(experts, out);
+  }
+  ExpertLoad load() override { return counts; }
 
   void count_load(const RoutedRows& rows);
   base::Status receive();
@@ -50,17 +67,44 @@ struct ExpertExchange::Impl {
   ExpertPlan plan;
   CombineLayout layout;  // of the rows that this rank returns
   SumPlan sums;
-  OpsBuffer x;                 // [R, H] received rows
-  OpsBuffer results;           // [A, H] weighted expert rows
-  OpsBuffer partials;          // [*, H] rows to return
-  OpsBuffer returned;          // [*, H] rows that came back
-  std::vector<uint64_t> load;  // [num_experts]
+  OpsBuffer x;                   // [R, H] received rows
+  OpsBuffer results;             // [A, H] weighted expert rows
+  OpsBuffer partials;            // [*, H] rows to return
+  OpsBuffer returned;            // [*, H] rows that came back
+  std::vector<uint64_t> counts;  // [num_experts]
   std::unique_ptr<comm::PendingExchange> combine;
-  bool begun = false;
 };
 
-ExpertExchange::Impl::Impl(comm::Communicator& communicator_in, kernels::Ops& ops_in,
-                           const Placement& placement, const ExchangeLimits& limits)
+// One rank on a device.
+struct ExpertExchange::Local final : Impl {
+  Local(comm::Communicator& group, kernels::Ops& ops, const Placement& placement,
+        const ExchangeLimits& limits)
+      : communicator(group), experts_here(ops, placement, limits) {
+    BERYL_ASSERT(group.size() == 1, "{} ranks: rows of a device cannot travel yet", group.size());
+  }
+
+  // A collective of one: fails when the group was aborted.
+  base::Status begin(const StepShape&, const RoutedRows& routed) override {
+    rows = routed;
+    return communicator.barrier();
+  }
+  base::Status finish(const ExpertFunction& experts, const TensorView& out) override {
+    experts_here.run(rows, experts, out);
+    return base::Status::ok();
+  }
+  ExpertLoad load() override {
+    counts = experts_here.load();
+    return counts;
+  }
+
+  comm::Communicator& communicator;
+  LocalExperts experts_here;
+  RoutedRows rows;
+  std::vector<uint64_t> counts;  // [num_experts]
+};
+
+ExpertExchange::Rounds::Rounds(comm::Communicator& communicator_in, kernels::Ops& ops_in,
+                               const Placement& placement, const ExchangeLimits& limits)
     : communicator(communicator_in),
       ops(ops_in),
       hidden_size(limits.hidden_size),
@@ -80,21 +124,21 @@ ExpertExchange::Impl::Impl(comm::Communicator& communicator_in, kernels::Ops& op
       returned(ops, dispatch.format().row_bytes() *
                         static_cast<size_t>(rows_per_round(limits) *
                                             std::min(limits.top_k, placement.num_experts()))),
-      load(static_cast<size_t>(placement.num_experts())) {
+      counts(static_cast<size_t>(placement.num_experts())) {
   BERYL_ASSERT(placement.num_ranks() == communicator.size(), "placement for {} ranks, group of {}",
                placement.num_ranks(), communicator.size());
   sums.reserve(max_received * limits.top_k, max_received * limits.top_k);
 }
 
-void ExpertExchange::Impl::count_load(const RoutedRows& rows) {
+void ExpertExchange::Rounds::count_load(const RoutedRows& rows) {
   const int32_t* const ids = rows.topk_idx.as<const int32_t>();
   for (int64_t i = 0; i < rows.topk_idx.num_elements(); ++i) {
-    if (ids[i] >= 0) ++load[static_cast<size_t>(ids[i])];
+    if (ids[i] >= 0) ++counts[static_cast<size_t>(ids[i])];
   }
 }
 
 // Unpacks the round that has arrived; afterwards the next one may be started.
-base::Status ExpertExchange::Impl::receive() {
+base::Status ExpertExchange::Rounds::receive() {
   const std::span<const DispatchMessage> messages = dispatch.open();
   if (base::Status status = plan.build(messages); !status) return status;
   layout.clear();
@@ -106,7 +150,7 @@ base::Status ExpertExchange::Impl::receive() {
   return base::Status::ok();
 }
 
-void ExpertExchange::Impl::compute(const ExpertFunction& experts) {
+void ExpertExchange::Rounds::compute(const ExpertFunction& experts) {
   const kernels::ExpertBatch batch = plan.batch();
   const TensorView out = rows_view(results, batch.num_assignments);
   experts(ReceivedRows{rows_view(x, plan.num_rows()), batch}, out);
@@ -114,7 +158,7 @@ void ExpertExchange::Impl::compute(const ExpertFunction& experts) {
   ops.tree_sum(out, sums.batch(), rows_view(partials, sums.batch().num_rows));
 }
 
-base::Status ExpertExchange::Impl::start_combine(int round) {
+base::Status ExpertExchange::Rounds::start_combine(int round) {
   const DispatchFormat& format = dispatch.format();
   auto exchange = communicator.start_all_to_all_v(
       {partials.bytes(), layout.byte_offsets(format), returned.bytes(),
@@ -124,7 +168,7 @@ base::Status ExpertExchange::Impl::start_combine(int round) {
   return base::Status::ok();
 }
 
-void ExpertExchange::Impl::finish_sums(int round, const TensorView& out) {
+void ExpertExchange::Rounds::finish_sums(int round, const TensorView& out) {
   const SourceRound& source = dispatch.source_round(round);
   const RoundRows range = dispatch.round_rows(round);
   const int num_rows = range.end - range.begin;
@@ -137,8 +181,8 @@ void ExpertExchange::Impl::finish_sums(int round, const TensorView& out) {
 }
 
 // The rows of the next round travel while the experts compute.
-base::Status ExpertExchange::Impl::run_rounds(const ExpertFunction& experts,
-                                              const TensorView& out) {
+base::Status ExpertExchange::Rounds::run_rounds(const ExpertFunction& experts,
+                                                const TensorView& out) {
   const int num_rounds = dispatch.num_rounds();
   base::Status status = dispatch.wait();
   for (int round = 0; status && round < num_rounds; ++round) {
@@ -156,16 +200,25 @@ base::Status ExpertExchange::Impl::run_rounds(const ExpertFunction& experts,
   return status;
 }
 
+base::Status ExpertExchange::Rounds::begin(const StepShape& shape, const RoutedRows& rows) {
+  count_load(rows);
+  return dispatch.begin(shape, rows);
+}
+
 ExpertExchange::ExpertExchange(comm::Communicator& communicator, kernels::Ops& ops,
-                               const Placement& placement, const ExchangeLimits& limits)
-    : impl_(std::make_unique<Impl>(communicator, ops, placement, limits)) {}
+                               const Placement& placement, const ExchangeLimits& limits) {
+  if (ops.memory_is_host()) {
+    impl_ = std::make_unique<Rounds>(communicator, ops, placement, limits);
+  } else {
+    impl_ = std::make_unique<Local>(communicator, ops, placement, limits);
+  }
+}
 
 ExpertExchange::~ExpertExchange() = default;
 
 base::Status ExpertExchange::begin(const StepShape& shape, const RoutedRows& rows) {
   BERYL_ASSERT(!impl_->begun, "begin() before finish() of the layer before");
-  impl_->count_load(rows);
-  base::Status status = impl_->dispatch.begin(shape, rows);
+  base::Status status = impl_->begin(shape, rows);
   impl_->begun = status.is_ok();
   return status;
 }
@@ -173,11 +226,11 @@ base::Status ExpertExchange::begin(const StepShape& shape, const RoutedRows& row
 base::Status ExpertExchange::finish(const ExpertFunction& experts, const TensorView& out) {
   BERYL_ASSERT(impl_->begun, "finish() without begin()");
   impl_->begun = false;
-  return impl_->run_rounds(experts, out);
+  return impl_->finish(experts, out);
 }
 
 ExpertLoad ExpertExchange::load() const {
-  return impl_->load;
+  return impl_->load();
 }
 
 }  // namespace beryl::expert

@@ -30,9 +30,10 @@ struct StepShape {
   std::span<const int32_t> rank_rows;  // [size] rows of each rank in this step, may be 0
 };
 
-// This rank's routed rows of one layer, in host memory. Everything stays valid until finish().
+// This rank's routed rows of one layer; tensors in memory of the operations, arrays on the host.
+// Everything stays valid until finish().
 struct RoutedRows {
-  kernels::TensorView x;                    // [T, H] float32 expert input
+  kernels::TensorView x;                    // [T, H] activation dtype: expert input
   kernels::TensorView topk_idx;             // [T, top_k] int32 expert ids; -1 = unused
   kernels::TensorView topk_weights;         // [T, top_k] float32
   const int32_t* positions = nullptr;       // [T]
@@ -48,7 +49,8 @@ struct ReceivedRows {
 
 // Equal on all ranks. Memory is taken once, at construction, for P * C received rows, where C is
 // the smaller of max_rows and round_capacity: about 4 * H * P * C * (4 + min(top_k, local experts))
-// bytes.
+// bytes. On a device (operations whose memory is not the host's) a group has one rank, and memory
+// is taken for max_rows rows at a time.
 struct ExchangeLimits {
   int hidden_size = 0;
   int top_k = 0;
@@ -80,10 +82,13 @@ class ExpertExchange {
   // their sources and writes the sums to out [T, H]. Collective.
   base::Status finish(const ExpertFunction& experts, const kernels::TensorView& out);
 
+  // Valid until the next call of any function.
   ExpertLoad load() const;
 
  private:
   struct Impl;
+  struct Rounds;
+  struct Local;
   std::unique_ptr<Impl> impl_;
 };
 

@@ -12,23 +12,25 @@ using model::ModelConfig;
 
 namespace {
 
-TensorView layer_shape(const ModelConfig& config, LayerKind kind, const KvCacheSize& size) {
+TensorView layer_shape(const ModelConfig& config, LayerKind kind, const KvCacheSize& size,
+                       DType dtype) {
   const kernels::AttentionShape shape = model::attention_shape(config, kind);
   if (kind == LayerKind::kGlobal) {
     return {nullptr,
-            DType::kFloat32,
+            dtype,
             {size.num_global_blocks, shape.num_kv_heads, size.block_size, shape.cached_dim()}};
   }
   return {nullptr,
-          DType::kFloat32,
+          dtype,
           {size.num_sliding_blocks, shape.num_kv_heads, 2, size.block_size, shape.head_dim}};
 }
 
 }  // namespace
 
-size_t bytes_per_block(const ModelConfig& config, LayerKind kind, int block_size) {
+size_t bytes_per_block(const ModelConfig& config, LayerKind kind, int block_size, DType dtype) {
   const TensorView one_layer = layer_shape(
-      config, kind, {.block_size = block_size, .num_global_blocks = 1, .num_sliding_blocks = 1});
+      config, kind, {.block_size = block_size, .num_global_blocks = 1, .num_sliding_blocks = 1},
+      dtype);
   return one_layer.num_bytes() * static_cast<size_t>(config.num_layers(kind));
 }
 
@@ -39,7 +41,7 @@ KvCache::KvCache(const ModelConfig& config, const KvCacheSize& size, kernels::Op
   BERYL_ASSERT(size.num_global_blocks >= 0 && size.num_sliding_blocks >= 0, "{} and {} blocks",
                size.num_global_blocks, size.num_sliding_blocks);
   for (const LayerKind kind : config.layer_kinds) {
-    TensorView view = layer_shape(config, kind, size);
+    TensorView view = layer_shape(config, kind, size, ops.kv_dtype());
     view.data = ops.allocate(view.num_bytes());
     num_bytes_ += view.num_bytes();
     layers_.push_back({view});

@@ -18,8 +18,9 @@ struct KvCacheSize {
 
 constexpr int kMaxBlockSize = 4096;
 
-// Bytes of one block over all layers of its kind.
-size_t bytes_per_block(const model::ModelConfig& config, model::LayerKind kind, int block_size);
+// Bytes of one block over all layers of its kind; dtype as Ops::kv_dtype().
+size_t bytes_per_block(const model::ModelConfig& config, model::LayerKind kind, int block_size,
+                       kernels::DType dtype);
 
 class KvCache {
  public:

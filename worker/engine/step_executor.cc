@@ -31,7 +31,15 @@ StepExecutor::StepExecutor(ForwardPass& forward, kernels::Ops& ops, const wire::
       rank_(rank),
       requests_(limits_),
       features_(limits.cache.num_feature_tokens()),
-      feature_jobs_(feature_jobs) {}
+      feature_jobs_(feature_jobs) {
+  const auto max_rows = static_cast<size_t>(std::max(1, forward.max_logits_rows()));
+  sampled_memory_ =
+      static_cast<kernels::SampledToken*>(ops.allocate(max_rows * sizeof(kernels::SampledToken)));
+}
+
+StepExecutor::~StepExecutor() {
+  ops_.free(sampled_memory_);
+}
 
 base::Expected<wire::StepResult> StepExecutor::execute(const wire::StepPlan& plan) {
   const Clock::time_point start = Clock::now();
@@ -128,8 +136,10 @@ void StepExecutor::compute_prompt_logprobs(const wire::StepPlan& plan) {
     for (int i = begin; i < end; ++i) {
       const WantedLogits& wanted = arrays_.wanted()[static_cast<size_t>(i)];
       RequestState& state = requests_.at(plan.rows(wanted.row_idx).handle());
-      const std::span row(logits.f32() + static_cast<size_t>(i - begin) * vocab_size, vocab_size);
-      auto token = token_logprob(row, state.token_at(wanted.position + 1),
+      logits_row_.resize(vocab_size);
+      ops_.download(logits_row_.data(), logits.f32() + static_cast<size_t>(i - begin) * vocab_size,
+                    vocab_size * sizeof(float));
+      auto token = token_logprob(logits_row_, state.token_at(wanted.position + 1),
                                  state.sampling.num_prompt_logprobs());
       if (token) {
         *output_of(wanted.row_idx).add_prompt() = *std::move(token);
@@ -158,7 +168,8 @@ void StepExecutor::sample_slice(const wire::StepPlan& plan, int begin, int end) 
         state.sampling.row(wanted.position + 1, state.failed ? 0 : state.num_output_tokens()));
   }
   ops_.sample(forward_.logits(begin, end), {.rows = sampling_rows_.data(), .num_rows = end - begin},
-              sampled_.data());
+              sampled_memory_);
+  ops_.download(sampled_.data(), sampled_memory_, sampled_.size() * sizeof(kernels::SampledToken));
   for (int i = begin; i < end; ++i) {
     const int row_idx = arrays_.wanted()[static_cast<size_t>(i)].row_idx;
     take_token(plan.rows(row_idx), sampled_[static_cast<size_t>(i - begin)], output_of(row_idx));

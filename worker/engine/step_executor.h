@@ -23,6 +23,7 @@ class StepExecutor {
   // feature jobs a plan that has some is an error: this group reads text only.
   StepExecutor(ForwardPass& forward, kernels::Ops& ops, const wire::GroupLimits& limits,
                uint32_t rank, FeatureJobs* feature_jobs = nullptr);
+  ~StepExecutor();
   StepExecutor(const StepExecutor&) = delete;
   StepExecutor& operator=(const StepExecutor&) = delete;
 
@@ -57,6 +58,8 @@ class StepExecutor {
   std::vector<wire::Output> outputs_;  // [rows of this step]
   std::vector<kernels::SamplingRow> sampling_rows_;
   std::vector<kernels::SampledToken> sampled_;
+  kernels::SampledToken* sampled_memory_ = nullptr;  // of ops_, [forward_.max_logits_rows()]
+  std::vector<float> logits_row_;                    // [vocab_size] for prompt log-probabilities
   uint64_t last_step_ = 0;
 };
 

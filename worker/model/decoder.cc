@@ -1,8 +1,8 @@
 #include "worker/model/decoder.h"
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
-#include <numeric>
-#include <vector>
 
 #include "parallel/base/assert.h"
 #include "worker/model/attention_shape.h"
@@ -13,14 +13,30 @@ using base::Status;
 using kernels::DType;
 using kernels::TensorView;
 
-// The reference scales embeddings by sqrt(H) in the dtype of its activations: float32 here.
+namespace {
+
+// The reference scales embeddings by sqrt(H) in the dtype of its activations.
+float embedding_scale(int hidden_size, DType activation) {
+  const auto scale = static_cast<float>(std::sqrt(static_cast<double>(hidden_size)));
+  if (activation == DType::kFloat32) return scale;
+  return std::bit_cast<float>(uint32_t{kernels::round_to_bf16(scale)} << 16);
+}
+
+int max_feature_rows(std::span<const FeatureRows> features) {
+  int64_t most = 0;
+  for (const FeatureRows& part : features) most = std::max(most, part.features.shape[0]);
+  return static_cast<int>(most);
+}
+
+}  // namespace
+
 Decoder::Decoder(const DecoderParts& parts, const WorkspaceLimits& limits)
     : parts_(parts),
       workspace_(parts.config, limits, parts.ops),
+      staged_(parts.ops),
       sliding_shape_(attention_shape(parts.config, LayerKind::kSliding)),
       global_shape_(attention_shape(parts.config, LayerKind::kGlobal)),
-      embedding_scale_(
-          static_cast<float>(std::sqrt(static_cast<double>(parts.config.hidden_size)))) {
+      embedding_scale_(embedding_scale(parts.config.hidden_size, parts.ops.activation_dtype())) {
   BERYL_ASSERT(parts.weights.layers().size() == parts.config.layer_kinds.size(), "{} layers of {}",
                parts.weights.layers().size(), parts.config.layer_kinds.size());
 }
@@ -29,41 +45,47 @@ Status Decoder::forward(const DecoderBatch& batch, LayerObserver* observer) {
   const int num_rows = batch.rows.num_rows;
   BERYL_ASSERT(num_rows <= workspace_.limits().max_rows, "{} rows, at most {}", num_rows,
                workspace_.limits().max_rows);
+  for (const int32_t row : batch.logits_rows) {
+    BERYL_ASSERT(row >= 0 && row < num_rows, "row {}", row);
+  }
+  const StagedViews staged = staged_.stage(batch.token_ids, batch.rows, batch.logits_rows,
+                                           max_feature_rows(batch.features));
   const TensorView residual = workspace_.residual(num_rows);
-  embed(batch, residual);
+  embed(staged, batch, residual);
   if (observer != nullptr) observer->on_hidden(0, residual);
   for (int layer = 0; layer < parts_.config.num_hidden_layers; ++layer) {
-    attention_block(layer, batch);
+    attention_block(layer, staged.rows);
     const Status status = feed_forward_block(layer, batch, observer);
     if (!status) return status;
     if (observer != nullptr) observer->on_hidden(layer + 1, residual);
   }
-  select_rows(batch.logits_rows, num_rows);
+  select_rows(staged.selection, num_rows);
   if (observer != nullptr) observer->on_final_norm(workspace_.selected(num_selected_));
   return Status::ok();
 }
 
-void Decoder::embed(const DecoderBatch& batch, const TensorView& residual) {
-  parts_.ops.embed(parts_.weights.embed_tokens(), batch.token_ids, embedding_scale_, residual);
+void Decoder::embed(const StagedViews& staged, const DecoderBatch& batch,
+                    const TensorView& residual) {
+  parts_.ops.embed(parts_.weights.embed_tokens(), staged.token_ids, embedding_scale_, residual);
   for (const FeatureRows& part : batch.features) {
     const int64_t num_rows = part.features.shape[0];
     BERYL_ASSERT(part.features.shape[1] == parts_.config.hidden_size && part.first_row >= 0 &&
                      part.first_row + num_rows <= batch.rows.num_rows,
                  "features [{}, {}] at row {}", num_rows, part.features.shape[1], part.first_row);
-    std::vector<int32_t> rows(static_cast<size_t>(num_rows));
-    std::iota(rows.begin(), rows.end(), 0);
-    gather_rows(part.features, rows, residual.rows(part.first_row, num_rows));
+    kernels::TreeSumBatch copy = staged.copy;
+    copy.num_rows = static_cast<int>(num_rows);
+    parts_.ops.tree_sum(part.features, copy, residual.rows(part.first_row, num_rows));
   }
 }
 
-void Decoder::attention_block(int layer, const DecoderBatch& batch) {
+void Decoder::attention_block(int layer, const kernels::BatchView& rows) {
   kernels::Ops& ops = parts_.ops;
   const auto& weights = parts_.weights.layers()[static_cast<size_t>(layer)];
   const bool is_global =
       parts_.config.layer_kinds[static_cast<size_t>(layer)] == LayerKind::kGlobal;
   const kernels::AttentionShape& shape = is_global ? global_shape_ : sliding_shape_;
   const float eps = parts_.config.rms_norm_eps;
-  const int num_rows = batch.rows.num_rows;
+  const int num_rows = rows.num_rows;
   const TensorView residual = workspace_.residual(num_rows);
   const TensorView normed = workspace_.normed(num_rows);
   const TensorView queries = workspace_.queries(num_rows, shape);
@@ -71,9 +93,8 @@ void Decoder::attention_block(int layer, const DecoderBatch& batch) {
   const TensorView projected = workspace_.block_out(num_rows);
 
   ops.rms_norm(residual, weights.input_layernorm, eps, normed);
-  ops.attention_inputs(shape, weights.attention, normed, batch.rows, parts_.cache.layer(layer),
-                       queries);
-  ops.attention(shape, queries, batch.rows, parts_.cache.layer(layer), attended);
+  ops.attention_inputs(shape, weights.attention, normed, rows, parts_.cache.layer(layer), queries);
+  ops.attention(shape, queries, rows, parts_.cache.layer(layer), attended);
   ops.linear(attended, weights.o_proj, projected);
   ops.add_rms_norm(projected, weights.post_attention_layernorm, eps, residual);
 }
@@ -115,27 +136,12 @@ Status Decoder::feed_forward_block(int layer, const DecoderBatch& batch, LayerOb
 }
 
 // selected = final norm of the rows whose logits are wanted.
-void Decoder::select_rows(std::span<const int32_t> rows, int num_rows) {
-  num_selected_ = static_cast<int>(rows.size());
-  for (const int32_t row : rows) BERYL_ASSERT(row >= 0 && row < num_rows, "row {}", row);
-  const TensorView gathered = workspace_.normed(num_selected_);
-  gather_rows(workspace_.residual(num_rows), rows, gathered);
+void Decoder::select_rows(const kernels::TreeSumBatch& selection, int num_rows) {
+  num_selected_ = selection.num_rows;
+  const TensorView gathered = workspace_.block_out(num_selected_);
+  parts_.ops.tree_sum(workspace_.residual(num_rows), selection, gathered);
   parts_.ops.rms_norm(gathered, parts_.weights.norm(), parts_.config.rms_norm_eps,
                       workspace_.selected(num_selected_));
-}
-
-// A sum over one leaf a row is a gather.
-void Decoder::gather_rows(const TensorView& from, std::span<const int32_t> rows,
-                          const TensorView& to) {
-  std::vector<int32_t> leaf_offsets(rows.size() + 1);
-  std::iota(leaf_offsets.begin(), leaf_offsets.end(), 0);
-  const std::vector<int32_t> leaf_keys(rows.size(), 0);
-  parts_.ops.tree_sum(from,
-                      {.num_rows = static_cast<int>(rows.size()),
-                       .leaf_offsets = leaf_offsets.data(),
-                       .leaf_rows = rows.data(),
-                       .leaf_keys = leaf_keys.data()},
-                      to);
 }
 
 TensorView Decoder::logits(int begin, int end) {

@@ -10,6 +10,7 @@
 #include "parallel/expert/expert_exchange.h"
 #include "worker/cache/kv_cache.h"
 #include "worker/model/model_config.h"
+#include "worker/model/staged_batch.h"
 #include "worker/model/workspace.h"
 #include "worker/weights/model_weights.h"
 
@@ -19,10 +20,10 @@ namespace beryl::model {
 // tokens of a picture. Features are not scaled.
 struct FeatureRows {
   int first_row = 0;
-  kernels::TensorView features;  // [number of rows, H]
+  kernels::TensorView features;  // [number of rows, H], memory of the operations
 };
 
-// This rank's rows of one step. Arrays live until forward() returns.
+// This rank's rows of one step, in host memory. Arrays live until forward() returns.
 struct DecoderBatch {
   const int32_t* token_ids = nullptr;  // [T], each below vocab_size
   kernels::BatchView rows;
@@ -32,7 +33,8 @@ struct DecoderBatch {
   std::span<const FeatureRows> features = {};
 };
 
-// Sees intermediate results, for comparing runs. Rows are this rank's; layers from 0.
+// Sees intermediate results, for comparing runs, in memory of the operations. Rows are this rank's;
+// layers from 0.
 class LayerObserver {
  public:
   virtual ~LayerObserver() = default;
@@ -68,20 +70,21 @@ class Decoder {
   // Logits after the softcap of entries [begin, end) of the last batch's logits_rows, at most
   // limits.max_logits_rows at a time. [end - begin, vocab_size] float32; the caller may change
   // them; valid until the next call.
+  // In memory of the operations.
   kernels::TensorView logits(int begin, int end);
 
   const WorkspaceLimits& limits() const { return workspace_.limits(); }
 
  private:
-  void embed(const DecoderBatch& batch, const kernels::TensorView& residual);
-  void attention_block(int layer, const DecoderBatch& batch);
+  void embed(const StagedViews& staged, const DecoderBatch& batch,
+             const kernels::TensorView& residual);
+  void attention_block(int layer, const kernels::BatchView& rows);
   base::Status feed_forward_block(int layer, const DecoderBatch& batch, LayerObserver* observer);
-  void select_rows(std::span<const int32_t> rows, int num_rows);
-  void gather_rows(const kernels::TensorView& from, std::span<const int32_t> rows,
-                   const kernels::TensorView& to);
+  void select_rows(const kernels::TreeSumBatch& selection, int num_rows);
 
   DecoderParts parts_;
   Workspace workspace_;
+  StagedBatch staged_;
   kernels::AttentionShape sliding_shape_;
   kernels::AttentionShape global_shape_;
   float embedding_scale_;

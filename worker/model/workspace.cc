@@ -18,17 +18,18 @@ Workspace::Workspace(const ModelConfig& config, const WorkspaceLimits& limits, k
   const int64_t hidden = config.hidden_size;
   const int64_t heads_width =
       int64_t{config.num_attention_heads} * std::max(config.head_dim, config.global_head_dim);
+  const DType activation = ops.activation_dtype();
   residual_ = allocate(DType::kFloat32, num_rows, hidden);
-  normed_ = allocate(DType::kFloat32, num_rows, hidden);
+  normed_ = allocate(activation, num_rows, hidden);
   block_out_ = allocate(DType::kFloat32, num_rows, hidden);
-  experts_in_ = allocate(DType::kFloat32, num_rows, hidden);
+  experts_in_ = allocate(activation, num_rows, hidden);
   experts_out_ = allocate(DType::kFloat32, num_rows, hidden);
-  selected_ = allocate(DType::kFloat32, num_rows, hidden);
+  selected_ = allocate(activation, num_rows, hidden);
   topk_idx_ = allocate(DType::kInt32, num_rows, config.top_k_experts);
   topk_weights_ = allocate(DType::kFloat32, num_rows, config.top_k_experts);
   logits_ = allocate(DType::kFloat32, limits.max_logits_rows, config.vocab_size);
-  queries_ = allocate(DType::kFloat32, num_rows, heads_width);
-  attended_ = allocate(DType::kFloat32, num_rows, heads_width);
+  queries_ = allocate(activation, num_rows, heads_width);
+  attended_ = allocate(activation, num_rows, heads_width);
 }
 
 Workspace::~Workspace() {
@@ -36,11 +37,11 @@ Workspace::~Workspace() {
 }
 
 TensorView Workspace::queries(int num_rows, const AttentionShape& shape) const {
-  return {queries_.data, DType::kFloat32, {num_rows, shape.num_heads, shape.head_dim}};
+  return {queries_.data, queries_.dtype, {num_rows, shape.num_heads, shape.head_dim}};
 }
 
 TensorView Workspace::attended(int num_rows, const AttentionShape& shape) const {
-  return {attended_.data, DType::kFloat32, {num_rows, int64_t{shape.num_heads} * shape.head_dim}};
+  return {attended_.data, attended_.dtype, {num_rows, int64_t{shape.num_heads} * shape.head_dim}};
 }
 
 TensorView Workspace::allocate(DType dtype, int64_t num_rows, int64_t width) {

@@ -1,4 +1,5 @@
-// Workspace: the activations of one rank's decoder, allocated once for the largest step.
+// Workspace: the activations of one rank's decoder, allocated once for the largest step. Inputs of
+// matrix products are of Ops::activation_dtype(), the rest is float32.
 #pragma once
 
 #include <vector>

@@ -23,7 +23,9 @@ uint64_t window_blocks(const model::ModelConfig& config, const CacheRequest& req
   return ceil_div(static_cast<uint64_t>(config.sliding_window) - 1 + extra, request.block_size) + 1;
 }
 
-uint64_t available_memory() {
+}  // namespace
+
+uint64_t available_cpu_memory() {
   std::ifstream file("/proc/meminfo");
   std::string word;
   while (file >> word) {
@@ -34,19 +36,13 @@ uint64_t available_memory() {
   return pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
-}  // namespace
-
-uint64_t default_cache_budget(int num_local_ranks) {
-  return available_memory() / 4 / static_cast<uint64_t>(std::max(1, num_local_ranks));
-}
-
 base::Expected<CachePlan> plan_cache(const model::ModelConfig& config,
                                      const CacheRequest& request) {
   const auto block_size = static_cast<int>(request.block_size);
-  const uint64_t global_bytes =
-      std::max<uint64_t>(1, cache::bytes_per_block(config, model::LayerKind::kGlobal, block_size));
-  const uint64_t sliding_bytes =
-      std::max<uint64_t>(1, cache::bytes_per_block(config, model::LayerKind::kSliding, block_size));
+  const uint64_t global_bytes = std::max<uint64_t>(
+      1, cache::bytes_per_block(config, model::LayerKind::kGlobal, block_size, request.kv_dtype));
+  const uint64_t sliding_bytes = std::max<uint64_t>(
+      1, cache::bytes_per_block(config, model::LayerKind::kSliding, block_size, request.kv_dtype));
   const auto model_len = static_cast<uint64_t>(config.max_position_embeddings);
   const uint64_t wanted_len =
       request.max_model_len > 0 ? std::min<uint64_t>(request.max_model_len, model_len) : model_len;
@@ -82,13 +78,16 @@ base::Expected<CachePlan> plan_cache(const model::ModelConfig& config,
   return plan;
 }
 
-std::string describe(const model::ModelConfig& config, const cache::KvCacheSize& size) {
+std::string describe(const model::ModelConfig& config, const cache::KvCacheSize& size,
+                     kernels::DType kv_dtype) {
   const auto block_size = static_cast<uint64_t>(size.block_size);
   const auto num_global = static_cast<uint64_t>(size.num_global_blocks);
   const auto num_sliding = static_cast<uint64_t>(size.num_sliding_blocks);
   const uint64_t num_bytes =
-      num_global * cache::bytes_per_block(config, model::LayerKind::kGlobal, size.block_size) +
-      num_sliding * cache::bytes_per_block(config, model::LayerKind::kSliding, size.block_size);
+      num_global *
+          cache::bytes_per_block(config, model::LayerKind::kGlobal, size.block_size, kv_dtype) +
+      num_sliding *
+          cache::bytes_per_block(config, model::LayerKind::kSliding, size.block_size, kv_dtype);
   const uint64_t window = ceil_div(static_cast<uint64_t>(config.sliding_window), block_size) + 1;
   return fmt::format("KV cache {}: {} tokens on global layers, {} windows on sliding layers",
                      base::format_bytes(static_cast<double>(num_bytes)), num_global * block_size,

@@ -16,6 +16,7 @@ struct CacheRequest {
   uint32_t max_num_batched_tokens = 1024;
   uint32_t max_model_len = 0;  // 0: the model's, or what fits
   uint64_t budget_bytes = 0;
+  kernels::DType kv_dtype = kernels::DType::kFloat32;
 };
 
 struct CachePlan {
@@ -28,10 +29,11 @@ struct CachePlan {
 // budget cannot hold one request of the max_model_len that was asked for.
 base::Expected<CachePlan> plan_cache(const model::ModelConfig& config, const CacheRequest& request);
 
-// A quarter of the memory that is available on this machine now, divided by the ranks on it.
-uint64_t default_cache_budget(int num_local_ranks);
+// Host memory that is available on this machine now.
+uint64_t available_cpu_memory();
 
 // "KV cache 1.2 GB: 40960 tokens on global layers, 64 windows on sliding layers"
-std::string describe(const model::ModelConfig& config, const cache::KvCacheSize& size);
+std::string describe(const model::ModelConfig& config, const cache::KvCacheSize& size,
+                     kernels::DType kv_dtype);
 
 }  // namespace beryl::service

@@ -10,12 +10,12 @@
 #include <stdexcept>
 #include <vector>
 
-#include "kernels/cpu/cpu_ops.h"
 #include "parallel/base/progress.h"
 #include "parallel/wire/limits.h"
 #include "parallel/wire/validate.h"
 #include "worker/service/cache_sizing.h"
 #include "worker/service/fingerprint.h"
+#include "worker/service/rank_device.h"
 
 namespace beryl::service {
 namespace {
@@ -37,13 +37,15 @@ std::string random_launch_id() {
 
 Proposal make_proposal(const WorkerOptions& options, const model::ModelConfig& config,
                        int num_local_ranks) {
-  const uint64_t budget =
-      options.kv_cache_memory > 0 ? options.kv_cache_memory : default_cache_budget(num_local_ranks);
+  const uint64_t budget = options.kv_cache_memory > 0
+                              ? options.kv_cache_memory
+                              : default_cache_budget(options, config, num_local_ranks);
   const auto plan = plan_cache(config, {.block_size = options.block_size,
                                         .max_num_seqs = options.max_num_seqs,
                                         .max_num_batched_tokens = options.max_num_batched_tokens,
                                         .max_model_len = options.max_model_len,
-                                        .budget_bytes = budget});
+                                        .budget_bytes = budget,
+                                        .kv_dtype = kv_dtype(options)});
   if (!plan) throw std::runtime_error(plan.error().message);
   Proposal proposal;
   const std::string id = options.launch_id.empty() ? random_launch_id() : options.launch_id;
@@ -74,8 +76,10 @@ weights::ModelWeights load_weights(const WorkerOptions& options, const model::Mo
                                                 weights::Checkpoint::open(options.model_dir), load);
 }
 
-weights::LoadOptions load_options(const expert::Placement& placement, int rank, int num_threads) {
+weights::LoadOptions load_options(kernels::Ops& ops, const expert::Placement& placement, int rank,
+                                  int num_threads) {
   weights::LoadOptions load;
+  load.ops = &ops;
   load.local_experts = placement.local_experts(rank);
   load.num_threads = num_threads;
   // One bar is enough: ranks load parts of about the same size at the same time.
@@ -131,10 +135,10 @@ LaunchPlan agree_on_launch(const WorkerOptions& options, const model::ModelConfi
 
 RankModel::RankModel(const WorkerOptions& options, const model::ModelConfig& config,
                      const LaunchPlan& plan, comm::Communicator& communicator, int num_threads)
-    : ops_(kernels::cpu::make_cpu_ops({.num_threads = num_threads})),
+    : ops_(make_rank_ops(options, num_threads)),
       placement_(expert::Placement::contiguous(config.num_experts, communicator.size())),
       weights_(load_weights(options, config,
-                            load_options(placement_, communicator.rank(), num_threads))),
+                            load_options(*ops_, placement_, communicator.rank(), num_threads))),
       exchange_(communicator, *ops_, placement_,
                 {.hidden_size = config.hidden_size,
                  .top_k = config.top_k_experts,
@@ -152,12 +156,6 @@ RankModel::RankModel(const WorkerOptions& options, const model::ModelConfig& con
 
 uint32_t num_feature_tokens(const WorkerOptions& options, const model::ModelConfig& config) {
   return config.vision ? options.feature_cache_tokens : 0;
-}
-
-std::string describe_device(int num_threads) {
-  const auto isa = kernels::cpu::resolve(kernels::cpu::Isa::kBest);
-  return fmt::format("cpu {}, {} thread{}", kernels::cpu::isa_name(isa), num_threads,
-                     num_threads == 1 ? "" : "s");
 }
 
 wire::Registration make_registration(const WorkerOptions& options, const model::ModelConfig& config,

@@ -40,7 +40,7 @@ uint32_t num_feature_tokens(const WorkerOptions& options, const model::ModelConf
 
 class RankModel {
  public:
-  // All references must outlive it. Throws weights::LoadError.
+  // All references must outlive it. Throws weights::LoadError, kernels::DeviceError.
   RankModel(const WorkerOptions& options, const model::ModelConfig& config, const LaunchPlan& plan,
             comm::Communicator& communicator, int num_threads);
   RankModel(const RankModel&) = delete;
@@ -61,9 +61,6 @@ class RankModel {
   model::Decoder decoder_;
   std::optional<model::VisionTower> vision_tower_;
 };
-
-// "cpu avx2, 2 threads"
-std::string describe_device(int num_threads);
 
 // What the coordinator learns; `num_ranks` and `rank` of the communicator.
 wire::Registration make_registration(const WorkerOptions& options, const model::ModelConfig& config,

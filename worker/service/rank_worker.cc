@@ -8,11 +8,13 @@
 #include <thread>
 #include <utility>
 
+#include "kernels/device_error.h"
 #include "parallel/base/progress.h"
 #include "parallel/wire/connection.h"
 #include "worker/engine/rank_feature_jobs.h"
 #include "worker/engine/step_executor.h"
 #include "worker/service/cache_sizing.h"
+#include "worker/service/rank_device.h"
 
 namespace beryl::service {
 namespace {
@@ -25,19 +27,32 @@ int threads_per_rank(const WorkerOptions& options, int num_local_ranks) {
   return std::max(1, cores / std::max(1, num_local_ranks));
 }
 
+// A device that fails ends the epoch like a lost peer; the process that is started next finds it
+// as good as new, or says why not.
+base::Expected<wire::StepResult> execute(engine::StepExecutor& executor,
+                                         const wire::StepPlan& plan) {
+  try {
+    return executor.execute(plan);
+  } catch (const kernels::DeviceError& error) {
+    return base::Error{base::ErrorCode::kUnavailable, error.what(), {}, {}};
+  }
+}
+
 }  // namespace
 
 SessionEnd RankWorker::run() {
   const auto config =
       model::load_model_config(std::filesystem::path(context_.options.model_dir) / "config.json");
+  check_device(context_.options, context_.communicator.size());
   const LaunchPlan plan =
       agree_on_launch(context_.options, config, context_.communicator, context_.num_local_ranks);
   const int num_threads = threads_per_rank(context_.options, context_.num_local_ranks);
   RankModel model(context_.options, config, plan, context_.communicator, num_threads);
   log_start(config, plan, model.weight_bytes());
 
-  const wire::Registration registration = make_registration(
-      context_.options, config, plan, context_.communicator, describe_device(num_threads));
+  const wire::Registration registration =
+      make_registration(context_.options, config, plan, context_.communicator,
+                        describe_device(context_.options, num_threads));
   SessionEnd end;
   const std::shared_ptr<Session> session = join(registration, end);
   if (!session) return end;
@@ -50,7 +65,7 @@ void RankWorker::log_start(const model::ModelConfig& config, const LaunchPlan& p
                            size_t weight_bytes) {
   context_.log.info("weights {}, {}, up to {} positions a request",
                     base::format_bytes(static_cast<double>(weight_bytes)),
-                    describe(config, plan.cache), plan.max_model_len);
+                    describe(config, plan.cache, kv_dtype(context_.options)), plan.max_model_len);
 }
 
 std::shared_ptr<Session> RankWorker::join(const wire::Registration& registration, SessionEnd& end) {
@@ -135,7 +150,7 @@ std::unique_ptr<BulkSession> RankWorker::open_bulk(Session& session,
 
 void RankWorker::execute_plans(Session& session, engine::StepExecutor& executor) {
   while (const auto plan = session.next_plan()) {
-    auto result = executor.execute(*plan);
+    auto result = execute(executor, *plan);
     if (result) {
       if (!session.send_result(*result)) return;
       continue;

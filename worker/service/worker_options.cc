@@ -104,6 +104,10 @@ void add_picture_options(CLI::App& app, WorkerOptions& options) {
 
 void add_process_options(CLI::App& app, WorkerOptions& options) {
   const char* group = "Process";
+  app.add_option("--device", options.device, "What a rank computes on: cpu, or cuda for one GPU")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str()
+      ->group(group);
   app.add_option("--threads", options.threads, "Threads of each rank [cores / ranks]")
       ->check(CLI::Range(1, 4096))
       ->group(group);

@@ -14,6 +14,8 @@ struct WorkerOptions {
   uint64_t seed = 0;
   double dummy_post_norm = 0.03;
 
+  std::string device = "cpu";  // cpu, cuda
+
   std::string coordinator = "127.0.0.1:8101";
   uint32_t group = 0;
   std::string launch_id;  // empty: rank 0 makes one

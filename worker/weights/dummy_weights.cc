@@ -1,31 +1,18 @@
 #include "worker/weights/dummy_weights.h"
 
-#include <bit>
 #include <cmath>
 #include <initializer_list>
+
+#include "kernels/hashed_weights.h"
 
 namespace beryl::weights {
 
 namespace {
 
-constexpr uint64_t kGolden = 0x9E3779B97F4A7C15;
-
-constexpr uint64_t mix(uint64_t z) {
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
-  return z ^ (z >> 31);
-}
-
 constexpr uint64_t fnv1a64(std::string_view text) {
   uint64_t hash = 0xCBF29CE484222325;
   for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3;
   return hash;
-}
-
-// To nearest, ties to even; the values are finite.
-inline uint16_t round_to_bf16(float value) {
-  const auto bits = std::bit_cast<uint32_t>(value);
-  return static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
 }
 
 DummyRule rounded(double offset, double scale) {
@@ -64,19 +51,15 @@ DummyRule dummy_rule(std::string_view name, int64_t fan_in, double post_norm) {
 }
 
 uint64_t dummy_key(uint64_t seed, std::string_view name) {
-  return mix(seed ^ fnv1a64(name));
+  return kernels::hash_mix(seed ^ fnv1a64(name));
 }
 
 void fill_dummy(uint64_t key, const DummyRule& rule, uint64_t first_index,
                 std::span<uint16_t> out) {
+  const kernels::HashedTensor tensor = {key, rule.offset, rule.scale};
   uint16_t* const values = out.data();
   const size_t count = out.size();
-  uint64_t z0 = key + first_index * kGolden;
-  for (size_t i = 0; i < count; ++i, z0 += kGolden) {
-    const auto top = static_cast<int32_t>(mix(z0) >> 40);  // 24 bits: exact in float32
-    const float u = static_cast<float>(top) * 0x1p-23f - 1.0f;
-    values[i] = round_to_bf16(rule.offset + rule.scale * u);
-  }
+  for (size_t i = 0; i < count; ++i) values[i] = kernels::hashed_weight(tensor, first_index + i);
 }
 
 }  // namespace beryl::weights

@@ -1,10 +1,7 @@
 // Dummy weights, version 1: every weight as a pure function of (seed, tensor name, element index),
 // so that a model of any size can run without a file and different machines hold the same bits.
 //
-//   key   = mix(seed ^ fnv1a64(name))
-//   z     = mix(key + index * 0x9E3779B97F4A7C15)      index in row-major order, modulo 2^64
-//   u     = (z >> 40) * 2^-23 - 1                      in [-1, 1), exact in float32
-//   value = bf16(offset + scale * u)                   float32, one product, one sum, never fused
+//   key = mix(seed ^ fnv1a64(name)); the rest is kernels/hashed_weights.h, index in row-major order
 #pragma once
 
 #include <cstdint>

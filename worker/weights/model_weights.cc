@@ -22,8 +22,12 @@ using model::ModelConfig;
 
 namespace {
 
-constexpr size_t kAlignment = 64;
+constexpr size_t kAlignment = 256;        // of a tensor; what a device's own allocations have
 constexpr size_t kChunkBytes = 8u << 20;  // of reading or filling, the unit of work of a thread
+
+bool is_on_device(const LoadOptions& options) {
+  return options.ops != nullptr && !options.ops->memory_is_host();
+}
 
 // A run of bytes of one tensor that must be brought into place.
 struct Piece {
@@ -73,6 +77,17 @@ std::vector<Piece> split(const std::vector<Piece>& pieces) {
 
 }  // namespace
 
+struct ModelWeights::DeviceMemory {
+  DeviceMemory(kernels::Ops& operations, size_t num_bytes)
+      : ops(operations), data(static_cast<std::byte*>(operations.allocate(num_bytes))) {}
+  ~DeviceMemory() { ops.free(data); }
+  DeviceMemory(const DeviceMemory&) = delete;
+  DeviceMemory& operator=(const DeviceMemory&) = delete;
+
+  kernels::Ops& ops;
+  std::byte* const data;
+};
+
 // Collects the views and the work of one load, then does it.
 class ModelWeights::Builder {
  public:
@@ -108,6 +123,8 @@ class ModelWeights::Builder {
   void place_in_memory(const TensorSpec& spec, const std::byte* source);
   void place_mapped(const TensorSpec& spec, const std::byte* source);
   void run_chunk(const Piece& chunk, const DummySource& source) const;
+  void run_device_chunk(const Piece& chunk, const DummySource& source) const;
+  uint16_t read_scalar(const TensorView& view) const;
   LayerWeights assemble_layer(int layer) const;
 
   const ModelConfig& config_;
@@ -118,6 +135,8 @@ class ModelWeights::Builder {
   size_t memory_bytes_ = 0;
   size_t total_bytes_ = 0;
   WeightMemory memory_;
+  std::shared_ptr<DeviceMemory> device_memory_;
+  std::byte* own_memory_ = nullptr;  // of either
   std::map<std::string, TensorView> views_;
 };
 
@@ -160,7 +179,7 @@ void ModelWeights::Builder::place_checkpoint(const Checkpoint& checkpoint) {
   const bool in_place = is_consecutive(options_.local_experts);
   for (const TensorSpec& spec : specs_) {
     const std::byte* source = checkpoint.find(spec.name).data().data();
-    if (is_expert_tensor(spec) && !in_place) {
+    if (is_on_device(options_) || (is_expert_tensor(spec) && !in_place)) {
       place_in_memory(spec, source);
     } else {
       place_mapped(spec, source);
@@ -180,7 +199,8 @@ void ModelWeights::Builder::run_chunk(const Piece& chunk, const DummySource& sou
                     chunk.spec->name, chunk.num_bytes));
   }
   if (!chunk.in_memory) return;
-  std::byte* const destination = memory_.bytes().data() + chunk.memory_offset;
+  if (device_memory_) return run_device_chunk(chunk, source);
+  std::byte* const destination = own_memory_ + chunk.memory_offset;
   if (chunk.source != nullptr) {
     std::memcpy(destination, chunk.source, chunk.num_bytes);
     return;
@@ -191,8 +211,28 @@ void ModelWeights::Builder::run_chunk(const Piece& chunk, const DummySource& sou
              {reinterpret_cast<uint16_t*>(destination), chunk.num_bytes / sizeof(uint16_t)});
 }
 
+void ModelWeights::Builder::run_device_chunk(const Piece& chunk, const DummySource& source) const {
+  std::byte* const destination = own_memory_ + chunk.memory_offset;
+  if (chunk.source != nullptr) {
+    options_.ops->upload(destination, chunk.source, chunk.num_bytes);
+    return;
+  }
+  const std::string& name = chunk.spec->name;
+  const DummyRule rule = dummy_rule(name, chunk.spec->shape.back(), source.post_norm);
+  options_.ops->fill_hashed({dummy_key(source.seed, name), rule.offset, rule.scale},
+                            chunk.tensor_offset / sizeof(uint16_t),
+                            reinterpret_cast<uint16_t*>(destination),
+                            chunk.num_bytes / sizeof(uint16_t));
+}
+
 void ModelWeights::Builder::run(const DummySource& source) {
-  memory_ = WeightMemory(memory_bytes_);
+  if (is_on_device(options_)) {
+    device_memory_ = std::make_shared<DeviceMemory>(*options_.ops, memory_bytes_);
+    own_memory_ = device_memory_->data;
+  } else {
+    memory_ = WeightMemory(memory_bytes_);
+    own_memory_ = memory_.bytes().data();
+  }
   size_t work_bytes = 0;
   for (const Piece& piece : pieces_) work_bytes += piece.num_bytes;
   base::Progress progress(work_bytes, options_.progress);
@@ -204,9 +244,19 @@ void ModelWeights::Builder::run(const DummySource& source) {
   progress.finish();
   for (const Placed& placed : placed_) {
     const std::byte* data =
-        placed.mapped != nullptr ? placed.mapped : memory_.bytes().data() + placed.memory_offset;
+        placed.mapped != nullptr ? placed.mapped : own_memory_ + placed.memory_offset;
     views_.emplace(placed.spec->name, make_view(data, *placed.spec, placed.first_dim));
   }
+}
+
+uint16_t ModelWeights::Builder::read_scalar(const TensorView& view) const {
+  uint16_t value = 0;
+  if (device_memory_) {
+    options_.ops->download(&value, view.data, sizeof(value));
+  } else {
+    value = *view.bf16();
+  }
+  return value;
 }
 
 LayerWeights ModelWeights::Builder::assemble_layer(int layer) const {
@@ -233,7 +283,7 @@ LayerWeights ModelWeights::Builder::assemble_layer(int layer) const {
   weights.pre_feedforward_layernorm_2 = get("pre_feedforward_layernorm_2.weight");
   weights.experts = {.gate_up_proj = get("experts.gate_up_proj"),
                      .down_proj = get("experts.down_proj")};
-  const uint32_t scalar_bits = uint32_t{*get("layer_scalar").bf16()} << 16;
+  const uint32_t scalar_bits = uint32_t{read_scalar(get("layer_scalar"))} << 16;
   weights.merge = {.dense_norm = get("post_feedforward_layernorm_1.weight"),
                    .experts_norm = get("post_feedforward_layernorm_2.weight"),
                    .post_norm = get("post_feedforward_layernorm.weight"),
@@ -252,6 +302,7 @@ void ModelWeights::Builder::finish(ModelWeights* weights) {
                                        [this](const std::string& name) { return views_.at(name); });
   }
   weights->memory_ = std::move(memory_);
+  weights->device_memory_ = std::move(device_memory_);
   weights->num_bytes_ = total_bytes_;
 }
 
@@ -264,6 +315,7 @@ ModelWeights ModelWeights::from_checkpoint(const ModelConfig& config, Checkpoint
   builder.place_checkpoint(*weights.checkpoint_);
   builder.run({});
   builder.finish(&weights);
+  if (is_on_device(options)) weights.checkpoint_.reset();  // everything was copied
   return weights;
 }
 

@@ -1,9 +1,10 @@
 // ModelWeights: the weights of one rank as tensor views for kernels: everything that ranks share
-// (the vision tower too), and this rank's own experts. Views point into the mapped checkpoint or
-// into own memory.
+// (the vision tower too), and this rank's own experts. Views point into the mapped checkpoint, into
+// own memory or into memory of the operations.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -32,6 +33,9 @@ struct LayerWeights {
 };
 
 struct LoadOptions {
+  // Where kernels will read the weights. Null, or operations on host memory: mapped files are used
+  // in place. A device gets a copy of everything.
+  kernels::Ops* ops = nullptr;
   std::span<const int32_t> local_experts = {};  // global ids in slot order
   int num_threads = 1;
   bool prefetch = true;  // from files: read this rank's part now instead of at first use
@@ -62,7 +66,9 @@ class ModelWeights {
   class Builder;
   ModelWeights() = default;
 
-  std::optional<Checkpoint> checkpoint_;  // keeps the mappings alive
+  struct DeviceMemory;
+  std::shared_ptr<DeviceMemory> device_memory_;  // one block with all tensors, or null
+  std::optional<Checkpoint> checkpoint_;         // keeps the mappings alive
   WeightMemory memory_;
   kernels::TensorView embed_tokens_;
   kernels::TensorView norm_;

@@ -50,6 +50,10 @@ class ScalarOps : public kernels::Ops {
   void gated_mlp(const kernels::GatedMlpWeights&, const TensorView&, const TensorView&) override {
     unused();
   }
+  void group_by_expert(const TensorView&, const TensorView&, const int32_t*,
+                       const kernels::ExpertGroups&) override {
+    unused();
+  }
   void expert_ffn(const kernels::ExpertWeights&, const TensorView&, const kernels::ExpertBatch&,
                   const TensorView&) override {
     unused();

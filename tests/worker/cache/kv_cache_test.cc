@@ -14,8 +14,12 @@ model::ModelConfig narrow_config() {
 TEST(KvCacheTest, GlobalLayersKeep640NumbersAPositionAndHead) {
   const model::ModelConfig config = narrow_config();
   // 1 global layer of 2 heads, 5 sliding layers of 8 heads with K and V of 256.
-  EXPECT_EQ(bytes_per_block(config, model::LayerKind::kGlobal, 16), 16u * 2 * 640 * 4);
-  EXPECT_EQ(bytes_per_block(config, model::LayerKind::kSliding, 16), 5u * 16 * 8 * 2 * 256 * 4);
+  constexpr auto kFloat32 = kernels::DType::kFloat32;
+  constexpr auto kBFloat16 = kernels::DType::kBFloat16;
+  EXPECT_EQ(bytes_per_block(config, model::LayerKind::kGlobal, 16, kFloat32), 16u * 2 * 640 * 4);
+  EXPECT_EQ(bytes_per_block(config, model::LayerKind::kSliding, 16, kFloat32),
+            5u * 16 * 8 * 2 * 256 * 4);
+  EXPECT_EQ(bytes_per_block(config, model::LayerKind::kGlobal, 16, kBFloat16), 16u * 2 * 640 * 2);
 }
 
 TEST(KvCacheTest, LayersHaveTheLayoutOfTheirKind) {
@@ -35,8 +39,10 @@ TEST(KvCacheTest, LayersHaveTheLayoutOfTheirKind) {
   EXPECT_EQ(global.shape[0], 3);
   EXPECT_EQ(global.shape[1], 2);
   EXPECT_EQ(global.shape[3], 640);
-  EXPECT_EQ(cache.num_bytes(), 2 * bytes_per_block(config, model::LayerKind::kSliding, 8) +
-                                   3 * bytes_per_block(config, model::LayerKind::kGlobal, 8));
+  constexpr auto kFloat32 = kernels::DType::kFloat32;
+  EXPECT_EQ(cache.num_bytes(),
+            2 * bytes_per_block(config, model::LayerKind::kSliding, 8, kFloat32) +
+                3 * bytes_per_block(config, model::LayerKind::kGlobal, 8, kFloat32));
 }
 
 }  // namespace

@@ -7,10 +7,12 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/cuda/device_info.h"
 #include "parallel/comm/local_communicator.h"
 #include "parallel/wire/validate.h"
 #include "worker/service/cache_sizing.h"
 #include "worker/service/fingerprint.h"
+#include "worker/service/rank_device.h"
 #include "worker/service/rank_model.h"
 #include "worker/service/worker_options.h"
 
@@ -63,9 +65,11 @@ TEST(CacheSizingTest, TakesNoMoreThanCanBeUsedOrThanTheBudget) {
     const auto plan = plan_cache(config, cache_request(budget));
     ASSERT_TRUE(plan) << budget;
     const uint64_t used = static_cast<uint64_t>(plan->size.num_global_blocks) *
-                              cache::bytes_per_block(config, model::LayerKind::kGlobal, 16) +
+                              cache::bytes_per_block(config, model::LayerKind::kGlobal, 16,
+                                                     kernels::DType::kFloat32) +
                           static_cast<uint64_t>(plan->size.num_sliding_blocks) *
-                              cache::bytes_per_block(config, model::LayerKind::kSliding, 16);
+                              cache::bytes_per_block(config, model::LayerKind::kSliding, 16,
+                                                     kernels::DType::kFloat32);
     EXPECT_LE(used, budget);
     EXPECT_LE(plan->max_model_len, static_cast<uint32_t>(plan->size.num_global_blocks) * 16);
   }
@@ -82,8 +86,35 @@ TEST(CacheSizingTest, SaysWhatIsNeededWhenTheBudgetIsTooSmall) {
 }
 
 TEST(CacheSizingTest, KnowsTheMemoryOfThisMachine) {
-  EXPECT_GT(default_cache_budget(1), uint64_t{1} << 20);
-  EXPECT_LT(default_cache_budget(4), default_cache_budget(1));
+  const WorkerOptions options;
+  const auto config = tiny_config();
+  EXPECT_GT(default_cache_budget(options, config, 1), uint64_t{1} << 20);
+  EXPECT_LT(default_cache_budget(options, config, 4), default_cache_budget(options, config, 1));
+}
+
+// The published model in 80 GB: weights, work space of 8192 rows, and room for long contexts.
+TEST(CacheSizingTest, WorkSpaceOfADeviceIsModest) {
+  const auto config = tiny_config();
+  EXPECT_GT(device_workspace_bytes(config, 8192, 64), device_workspace_bytes(config, 1024, 64));
+  EXPECT_LT(device_workspace_bytes(config, 8192, 64), uint64_t{2} << 30);
+}
+
+TEST(RankDeviceTest, CudaWithoutADeviceIsRefusedBeforeAnythingIsLoaded) {
+  WorkerOptions options;
+  options.device = "cuda";
+  const auto info = kernels::cuda::query_device(0);
+  if (info.is_usable) {
+    EXPECT_NO_THROW(check_device(options, 1));
+    EXPECT_THROW(check_device(options, 2), std::runtime_error);
+    return;
+  }
+  try {
+    check_device(options, 1);
+    FAIL() << "accepted without a device";
+  } catch (const std::runtime_error& error) {
+    EXPECT_EQ(std::string(error.what()), "--device cuda: " + info.problem);
+    EXPECT_FALSE(info.problem.empty());
+  }
 }
 
 TEST(FingerprintTest, DiffersWithWeightsAndSource) {
@@ -175,7 +206,7 @@ TEST(LaunchPlanTest, TheRegistrationIsValid) {
   const auto communicators = comm::make_local_group(1);
   const LaunchPlan plan = agree_on_launch(options, config, *communicators[0], 1);
   const auto registration =
-      make_registration(options, config, plan, *communicators[0], describe_device(1));
+      make_registration(options, config, plan, *communicators[0], describe_device(options, 1));
   const auto status = wire::validate(registration);
   EXPECT_TRUE(status) << status.error().message;
   EXPECT_EQ(registration.model().vocab_size(), 1024U);

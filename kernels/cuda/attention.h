@@ -1,0 +1,72 @@
+// Attention over the paged bf16 cache, for decode and prefill.
+//
+//   tensor core kernel: head size 256 with separate K and V, or 512 + 128 with one tile for both
+//     (the published shapes). 16, 32 or 64 queries a block, keys in tiles of 32, optionally divided
+//     into splits whose results merge in order.
+//   generic kernel: any head size up to 512, a warp per row and head; slow. For small models, and
+//     what tests compare the other one with.
+//
+// Descriptor (AttentionArgs) -> plan (plan_attention, host only) -> launcher.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "kernels/cuda/cache_view.h"
+#include "kernels/ops.h"
+
+namespace beryl::kernels::cuda {
+
+constexpr int kKeyTile = 32;
+constexpr int kShortSegmentRows = 16;  // segments up to this are computed like decode rows
+
+struct AttentionArgs {
+  AttentionShape shape;
+  CacheView cache;
+  const uint16_t* q = nullptr;               // bf16 [T, num_heads, head_dim]
+  uint16_t* out = nullptr;                   // bf16 [T, num_heads, head_dim]
+  const int32_t* positions = nullptr;        // [T]
+  const int32_t* query_start_loc = nullptr;  // [S + 1]
+  const int32_t* row_segments = nullptr;     // [T]
+  const int32_t* visible_end = nullptr;      // [T] or null
+  int num_rows = 0;
+  int num_segments = 0;
+  int max_segment_rows = 0;
+  int max_position = 0;
+};
+
+// One launch: segments of [min_rows, max_rows] rows, in tiles of `queries` queries.
+struct AttentionPass {
+  int min_rows = 1;
+  int max_rows = 0;
+  int queries = 16;    // of a block: 16, 32 or 64
+  int num_tiles = 0;   // blocks along rows, enough for every division into segments
+  int num_splits = 1;  // parts that keys are divided into
+  int split_keys = 0;  // keys of a part, a multiple of kKeyTile
+};
+
+struct AttentionPlan {
+  bool is_generic = false;
+  int num_passes = 0;
+  AttentionPass passes[2];
+  int64_t partial_floats = 0;  // work space of the largest pass
+};
+
+struct DeviceLimits {
+  int num_sms = 132;
+  int max_shared_bytes = 232448;  // of a block, opted in
+};
+
+// From shapes and counts alone. Host function without CUDA calls.
+AttentionPlan plan_attention(const AttentionArgs& args, const DeviceLimits& device);
+
+// Shared memory of a block of the tensor core kernel.
+int attention_shared_bytes(bool is_global, int queries);
+
+// `partials` holds plan.partial_floats.
+cudaError_t launch_attention(const AttentionArgs& args, const AttentionPlan& plan, float* partials,
+                             cudaStream_t stream);
+cudaError_t launch_generic_attention(const AttentionArgs& args, cudaStream_t stream);
+
+}  // namespace beryl::kernels::cuda

@@ -1,0 +1,443 @@
+#include "kernels/cuda/cuda_ops.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <vector>
+
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/attention_inputs.h"
+#include "kernels/cuda/dense_matmul.h"
+#include "kernels/cuda/device_buffer.h"
+#include "kernels/cuda/matmul.h"
+#include "kernels/cuda/routing.h"
+#include "kernels/cuda/rows.h"
+#include "kernels/cuda/sampling.h"
+#include "kernels/cuda/sampling_batch.h"
+#include "kernels/cuda/staging.h"
+#include "kernels/cuda/stream.h"
+
+namespace beryl::kernels::cuda {
+namespace {
+
+constexpr int64_t kMaxRows = 65'535;  // rows are a dimension of grids
+constexpr int64_t kRowUnit = 8;       // numbers of a row: loads are 16 bytes
+
+void check_rows(const TensorView& tensor, DType dtype, int64_t num_rows, int64_t num_cols) {
+  BERYL_CHECK(tensor.num_dims >= 2 && tensor.dtype == dtype);
+  BERYL_CHECK(tensor.shape[0] == num_rows && tensor.num_elements() == num_rows * num_cols);
+  BERYL_CHECK(num_rows <= kMaxRows && num_cols % kRowUnit == 0);
+  BERYL_CHECK(reinterpret_cast<uintptr_t>(tensor.data) % 16 == 0);
+}
+
+void check_norm_weight(const TensorView& weight, int64_t n) {
+  BERYL_CHECK(weight.empty() || (weight.dtype == DType::kBFloat16 && weight.num_elements() == n));
+}
+
+class CudaOps final : public Ops {
+ public:
+  CudaOps(const CudaOpsOptions& options, const DeviceInfo& info)
+      : options_(options), limits_{info.num_sms, info.max_shared_bytes}, staging_(options.device) {
+    if (!options.without_cublas) dense_.emplace();
+  }
+  ~CudaOps() override { (void)cudaStreamSynchronize(stream_.get()); }
+
+  void* allocate(size_t num_bytes) override;
+  void free(void* memory) noexcept override { (void)cudaFree(memory); }
+  bool memory_is_host() const override { return false; }
+  DType activation_dtype() const override { return DType::kBFloat16; }
+  DType kv_dtype() const override { return DType::kBFloat16; }
+  void upload(void* to, const void* from, size_t num_bytes) override {
+    staging_.upload(to, from, num_bytes, stream_.get());
+  }
+  void download(void* to, const void* from, size_t num_bytes) override;
+  void fill_hashed(const HashedTensor& tensor, uint64_t first_index, uint16_t* out,
+                   size_t count) override;
+
+  void embed(const TensorView& table, const int32_t* ids, float scale,
+             const TensorView& out) override;
+  void rms_norm(const TensorView& x, const TensorView& weight, float eps,
+                const TensorView& out) override;
+  void add_rms_norm(const TensorView& x, const TensorView& weight, float eps,
+                    const TensorView& residual) override;
+  void linear(const TensorView& x, const TensorView& weight, const TensorView& out) override;
+  void attention_inputs(const AttentionShape& shape, const AttentionWeights& weights,
+                        const TensorView& x, const BatchView& batch, const KvCacheView& cache,
+                        const TensorView& q) override;
+  void attention(const AttentionShape& shape, const TensorView& q, const BatchView& batch,
+                 const KvCacheView& cache, const TensorView& out) override;
+  void route(const RouterWeights& weights, const TensorView& x, float eps,
+             const TensorView& topk_idx, const TensorView& topk_weights) override;
+  void gated_mlp(const GatedMlpWeights& weights, const TensorView& x,
+                 const TensorView& out) override;
+  void group_by_expert(const TensorView& topk_idx, const TensorView& topk_weights,
+                       const int32_t* slot_of, const ExpertGroups& groups) override;
+  void expert_ffn(const ExpertWeights& weights, const TensorView& x, const ExpertBatch& batch,
+                  const TensorView& out) override;
+  void tree_sum(const TensorView& in, const TreeSumBatch& batch, const TensorView& out) override;
+  void merge_ffn(const FfnMergeWeights& weights, const TensorView& dense, const TensorView& experts,
+                 float eps, const TensorView& residual) override;
+  void logits(const TensorView& x, const TensorView& table, float cap,
+              const TensorView& out) override;
+  void sample(const TensorView& logits, const SamplingBatch& batch, SampledToken* sampled) override;
+
+  void cut_patches(const ImageView*, int, int, const TensorView&) override { refuse_pictures(); }
+  void add_patch_positions(const TensorView&, const PatchBatch&, const TensorView&) override {
+    refuse_pictures();
+  }
+  void patch_attention_inputs(const PatchAttentionShape&, const AttentionWeights&,
+                              const TensorView&, const PatchBatch&, const PatchQkv&) override {
+    refuse_pictures();
+  }
+  void patch_attention(const PatchAttentionShape&, const PatchQkv&, const PatchBatch&,
+                       const TensorView&) override {
+    refuse_pictures();
+  }
+  void pool_patches(const PatchPooling&, const TensorView&, const PatchBatch&,
+                    const TensorView&) override {
+    refuse_pictures();
+  }
+
+ private:
+  [[noreturn]] static void refuse_pictures() {
+    throw DeviceError("CUDA: the vision tower runs on the CPU only so far");
+  }
+
+  // Products of one input with up to kMaxMatmulJobs weights, float32 or bf16 results.
+  void multiply(MatmulArgs args);
+  void down_projection(const uint16_t* inner, const TensorView& weight, const TensorView& out);
+
+  const CudaOpsOptions options_;
+  const DeviceLimits limits_;
+  Stream stream_;
+  Staging staging_;
+  std::optional<DenseMatmul> dense_;
+  // Work space, grown to the largest step seen; one stream, so an operation may reuse its own.
+  DeviceBuffer projected_;
+  DeviceBuffer inner_;
+  DeviceBuffer gates_;
+  DeviceBuffer partials_;
+  DeviceBuffer scores_;
+  DeviceBuffer place_;
+  DeviceBuffer sampling_;
+  SamplingBatchPacker packer_;
+};
+
+void* CudaOps::allocate(size_t num_bytes) {
+  void* memory = nullptr;
+  const size_t size = std::max<size_t>(num_bytes, 1);
+  BERYL_CUDA(cudaMalloc(&memory, size));
+  BERYL_CUDA(cudaMemsetAsync(memory, 0, size, stream_.get()));
+  return memory;
+}
+
+void CudaOps::download(void* to, const void* from, size_t num_bytes) {
+  if (num_bytes > 0) {
+    BERYL_CUDA(cudaMemcpyAsync(to, from, num_bytes, cudaMemcpyDeviceToHost, stream_.get()));
+  }
+  stream_.synchronize();
+}
+
+void CudaOps::fill_hashed(const HashedTensor& tensor, uint64_t first_index, uint16_t* out,
+                          size_t count) {
+  BERYL_CUDA(cudaSetDevice(options_.device));  // any thread may call
+  BERYL_CUDA(launch_fill_hashed(tensor, first_index, out, count, stream_.get()));
+}
+
+void CudaOps::embed(const TensorView& table, const int32_t* ids, float scale,
+                    const TensorView& out) {
+  check_rows(out, DType::kFloat32, out.shape[0], table.shape[1]);
+  BERYL_CUDA(launch_embed(table.bf16(), ids, scale, out, stream_.get()));
+}
+
+void CudaOps::rms_norm(const TensorView& x, const TensorView& weight, float eps,
+                       const TensorView& out) {
+  check_rows(x, DType::kFloat32, x.shape[0], x.shape[1]);
+  check_rows(out, out.dtype, x.shape[0], x.shape[1]);
+  check_norm_weight(weight, x.shape[1]);
+  BERYL_CHECK(out.dtype != DType::kInt32);
+  BERYL_CUDA(launch_rms_norm(x, weight, eps, out, stream_.get()));
+}
+
+void CudaOps::add_rms_norm(const TensorView& x, const TensorView& weight, float eps,
+                           const TensorView& residual) {
+  check_rows(x, DType::kFloat32, x.shape[0], x.shape[1]);
+  check_rows(residual, DType::kFloat32, x.shape[0], x.shape[1]);
+  check_norm_weight(weight, x.shape[1]);
+  BERYL_CUDA(launch_add_rms_norm(x, weight, eps, residual, stream_.get()));
+}
+
+void CudaOps::multiply(MatmulArgs args) {
+  BERYL_CHECK(args.epilogue != Epilogue::kGelu && args.num_groups == 0);
+  if (args.num_rows <= kMaxSkinnyRows || !dense_) {
+    BERYL_CUDA(launch_matmul(args, stream_.get()));
+    return;
+  }
+  for (int i = 0; i < args.num_jobs; ++i) {
+    const MatmulJob& job = args.jobs[i];
+    dense_->run({.x = args.x,
+                 .weight = job.weight,
+                 .out = job.out,
+                 .out_is_bf16 = args.epilogue == Epilogue::kStoreBf16,
+                 .num_rows = args.num_rows,
+                 .num_cols = job.num_cols,
+                 .k = args.k},
+                stream_.get());
+    if (args.cap > 0) {
+      BERYL_CUDA(launch_softcap(static_cast<float*>(job.out), int64_t{args.num_rows} * job.num_cols,
+                                args.cap, stream_.get()));
+    }
+  }
+}
+
+void CudaOps::linear(const TensorView& x, const TensorView& weight, const TensorView& out) {
+  const int64_t k = weight.shape[1];
+  check_rows(x, DType::kBFloat16, x.shape[0], k);
+  BERYL_CHECK(out.shape[0] == x.shape[0] && out.shape[1] == weight.shape[0]);
+  MatmulArgs args;
+  args.x = x.bf16();
+  args.k = static_cast<int>(k);
+  args.num_rows = static_cast<int>(x.shape[0]);
+  args.jobs[0] = {weight.bf16(), nullptr, out.f32(), static_cast<int>(weight.shape[0])};
+  multiply(args);
+}
+
+void CudaOps::attention_inputs(const AttentionShape& shape, const AttentionWeights& weights,
+                               const TensorView& x, const BatchView& batch,
+                               const KvCacheView& cache, const TensorView& q) {
+  const int64_t rows = batch.num_rows;
+  const int q_width = shape.num_heads * shape.head_dim;
+  const int kv_width = shape.num_kv_heads * shape.head_dim;
+  check_rows(x, DType::kBFloat16, rows, weights.q_proj.shape[1]);
+  check_rows(q, DType::kBFloat16, rows, q_width);
+  BERYL_CHECK(weights.q_proj.shape[0] == q_width && weights.k_proj.shape[0] == kv_width);
+  BERYL_CHECK(rows == 0 || batch.row_segments != nullptr);
+  if (rows == 0) return;
+  const bool has_value = !shape.is_global();
+  auto* projected = projected_.reserve_of<float>(rows * (q_width + kv_width * (has_value ? 2 : 1)));
+
+  MatmulArgs args;
+  args.x = x.bf16();
+  args.k = static_cast<int>(weights.q_proj.shape[1]);
+  args.num_rows = static_cast<int>(rows);
+  args.num_jobs = has_value ? 3 : 2;
+  float* const k_projected = projected + rows * q_width;
+  float* const v_projected = has_value ? k_projected + rows * kv_width : nullptr;
+  args.jobs[0] = {weights.q_proj.bf16(), nullptr, projected, q_width};
+  args.jobs[1] = {weights.k_proj.bf16(), nullptr, k_projected, kv_width};
+  if (has_value) args.jobs[2] = {weights.v_proj.bf16(), nullptr, v_projected, kv_width};
+  multiply(args);
+
+  BERYL_CUDA(launch_attention_inputs({.shape = shape,
+                                      .q_norm = weights.q_norm.bf16(),
+                                      .k_norm = weights.k_norm.bf16(),
+                                      .q_projected = projected,
+                                      .k_projected = k_projected,
+                                      .v_projected = v_projected,
+                                      .positions = batch.positions,
+                                      .row_segments = batch.row_segments,
+                                      .num_rows = static_cast<int>(rows),
+                                      .cache = cache_view(shape, batch, cache),
+                                      .q = q.as<uint16_t>()},
+                                     stream_.get()));
+}
+
+void CudaOps::attention(const AttentionShape& shape, const TensorView& q, const BatchView& batch,
+                        const KvCacheView& cache, const TensorView& out) {
+  const int64_t width = int64_t{shape.num_heads} * shape.head_dim;
+  check_rows(q, DType::kBFloat16, batch.num_rows, width);
+  check_rows(out, DType::kBFloat16, batch.num_rows, width);
+  if (batch.num_rows == 0) return;
+  BERYL_CHECK(batch.row_segments != nullptr && shape.num_heads % shape.num_kv_heads == 0);
+  const AttentionArgs args = {.shape = shape,
+                              .cache = cache_view(shape, batch, cache),
+                              .q = q.bf16(),
+                              .out = out.as<uint16_t>(),
+                              .positions = batch.positions,
+                              .query_start_loc = batch.query_start_loc,
+                              .row_segments = batch.row_segments,
+                              .visible_end = batch.visible_end,
+                              .num_rows = batch.num_rows,
+                              .num_segments = batch.num_segments,
+                              .max_segment_rows = batch.max_segment_rows,
+                              .max_position = batch.max_position};
+  AttentionPlan plan = plan_attention(args, limits_);
+  if (options_.with_generic_attention) plan.is_generic = true;
+  BERYL_CUDA(launch_attention(args, plan, partials_.reserve_of<float>(plan.partial_floats),
+                              stream_.get()));
+}
+
+void CudaOps::route(const RouterWeights& weights, const TensorView& x, float eps,
+                    const TensorView& topk_idx, const TensorView& topk_weights) {
+  const int64_t rows = x.shape[0];
+  const int64_t num_experts = weights.proj.shape[0];
+  const int64_t top_k = topk_idx.shape[1];
+  check_rows(x, DType::kFloat32, rows, weights.proj.shape[1]);
+  BERYL_CHECK(x.shape[1] <= kMaxRouterWidth && num_experts <= kMaxRouterExperts);
+  BERYL_CHECK(top_k >= 1 && top_k <= std::min<int64_t>(kMaxTopK, num_experts));
+  BERYL_CHECK(topk_idx.dtype == DType::kInt32 && topk_idx.shape[0] == rows);
+  BERYL_CHECK(topk_weights.shape[0] == rows && topk_weights.shape[1] == top_k);
+  auto* scores = scores_.reserve_of<float>(rows * num_experts);
+  BERYL_CUDA(launch_router_scores(weights, x, eps, scores, stream_.get()));
+  BERYL_CUDA(launch_choose_experts(scores, weights.per_expert_scale, topk_idx, topk_weights,
+                                   stream_.get()));
+}
+
+// out [rows, hidden] float32 = inner [rows, width] * weight^T
+void CudaOps::down_projection(const uint16_t* inner, const TensorView& weight,
+                              const TensorView& out) {
+  MatmulArgs args;
+  args.x = inner;
+  args.k = static_cast<int>(weight.shape[1]);
+  args.num_rows = static_cast<int>(out.shape[0]);
+  args.jobs[0] = {weight.bf16(), nullptr, out.f32(), static_cast<int>(weight.shape[0])};
+  multiply(args);
+}
+
+void CudaOps::gated_mlp(const GatedMlpWeights& weights, const TensorView& x,
+                        const TensorView& out) {
+  const int64_t rows = x.shape[0];
+  const int64_t hidden = weights.gate_proj.shape[1];
+  const int64_t width = weights.gate_proj.shape[0];
+  check_rows(x, DType::kBFloat16, rows, hidden);
+  check_rows(out, DType::kFloat32, rows, hidden);
+  BERYL_CHECK(weights.up_proj.shape[0] == width && weights.down_proj.shape[0] == hidden);
+  BERYL_CHECK(weights.down_proj.shape[1] == width && width % kRowUnit == 0);
+  if (rows == 0) return;
+  auto* inner = inner_.reserve_of<uint16_t>(rows * width);
+  MatmulArgs args;
+  args.x = x.bf16();
+  args.k = static_cast<int>(hidden);
+  args.num_rows = static_cast<int>(rows);
+  if (rows <= kMaxSkinnyRows || !dense_) {
+    args.epilogue = Epilogue::kGelu;
+    args.jobs[0] = {weights.gate_proj.bf16(), weights.up_proj.bf16(), inner,
+                    static_cast<int>(width)};
+    BERYL_CUDA(launch_matmul(args, stream_.get()));
+  } else {
+    auto* gate = gates_.reserve_of<uint16_t>(2 * rows * width);
+    auto* up = gate + rows * width;
+    args.epilogue = Epilogue::kStoreBf16;
+    args.num_jobs = 2;
+    args.jobs[0] = {weights.gate_proj.bf16(), nullptr, gate, static_cast<int>(width)};
+    args.jobs[1] = {weights.up_proj.bf16(), nullptr, up, static_cast<int>(width)};
+    multiply(args);
+    BERYL_CUDA(launch_gelu_mul(gate, up, rows * width, inner, stream_.get()));
+  }
+  down_projection(inner, weights.down_proj, out);
+}
+
+void CudaOps::group_by_expert(const TensorView& topk_idx, const TensorView& topk_weights,
+                              const int32_t* slot_of, const ExpertGroups& groups) {
+  const int64_t rows = topk_idx.shape[0];
+  const int64_t top_k = topk_idx.shape[1];
+  BERYL_CHECK(topk_idx.dtype == DType::kInt32 && topk_weights.num_elements() == rows * top_k);
+  BERYL_CHECK(top_k <= kMaxTopK && rows * top_k <= int64_t{1} << 30);
+  BERYL_CUDA(launch_group_by_expert({.topk_idx = topk_idx.as<const int32_t>(),
+                                     .topk_weights = topk_weights.f32(),
+                                     .slot_of = slot_of,
+                                     .place = place_.reserve_of<int32_t>(rows * top_k),
+                                     .num_rows = static_cast<int>(rows),
+                                     .top_k = static_cast<int>(top_k),
+                                     .groups = groups},
+                                    stream_.get()));
+}
+
+void CudaOps::expert_ffn(const ExpertWeights& weights, const TensorView& x,
+                         const ExpertBatch& batch, const TensorView& out) {
+  const int64_t num_experts = weights.down_proj.shape[0];
+  const int64_t hidden = weights.down_proj.shape[1];
+  const int64_t width = weights.down_proj.shape[2];
+  if (batch.num_assignments == 0) return;
+  check_rows(x, DType::kBFloat16, x.shape[0], hidden);
+  BERYL_CHECK(out.dtype == DType::kFloat32 && out.shape[1] == hidden && width % kRowUnit == 0);
+  BERYL_CHECK(out.shape[0] >= batch.num_assignments);
+  auto* inner = inner_.reserve_of<uint16_t>(int64_t{batch.num_assignments} * width);
+  const uint16_t* gate = weights.gate_up_proj.bf16();
+
+  MatmulArgs args;
+  args.x = x.bf16();
+  args.k = static_cast<int>(hidden);
+  args.num_rows = batch.num_assignments;
+  args.num_groups = static_cast<int>(num_experts);
+  args.offsets = batch.expert_offsets;
+  args.epilogue = Epilogue::kGelu;
+  args.weight_stride = 2 * width * hidden;
+  args.row_idx = batch.row_idx;
+  args.jobs[0] = {gate, gate + width * hidden, inner, static_cast<int>(width)};
+  BERYL_CUDA(launch_matmul(args, stream_.get()));
+
+  args.x = inner;
+  args.k = static_cast<int>(width);
+  args.epilogue = Epilogue::kStore;
+  args.weight_stride = hidden * width;
+  args.row_idx = nullptr;
+  args.row_scale = batch.weight;
+  args.jobs[0] = {weights.down_proj.bf16(), nullptr, out.f32(), static_cast<int>(hidden)};
+  BERYL_CUDA(launch_matmul(args, stream_.get()));
+}
+
+void CudaOps::tree_sum(const TensorView& in, const TreeSumBatch& batch, const TensorView& out) {
+  BERYL_CHECK(in.shape[1] == out.shape[1] && out.shape[0] >= batch.num_rows);
+  BERYL_CUDA(launch_tree_sum(in, batch, out, stream_.get()));
+}
+
+void CudaOps::merge_ffn(const FfnMergeWeights& weights, const TensorView& dense,
+                        const TensorView& experts, float eps, const TensorView& residual) {
+  const int64_t rows = dense.shape[0];
+  const int64_t n = dense.shape[1];
+  for (const TensorView* tensor : {&dense, &experts, &residual}) {
+    check_rows(*tensor, DType::kFloat32, rows, n);
+  }
+  for (const TensorView* weight :
+       {&weights.dense_norm, &weights.experts_norm, &weights.post_norm}) {
+    BERYL_CHECK(!weight->empty());
+    check_norm_weight(*weight, n);
+  }
+  BERYL_CHECK(n <= kMaxMergeWidth);
+  BERYL_CUDA(launch_merge_ffn({weights, dense, experts, residual, eps}, stream_.get()));
+}
+
+void CudaOps::logits(const TensorView& x, const TensorView& table, float cap,
+                     const TensorView& out) {
+  const int64_t k = table.shape[1];
+  check_rows(x, DType::kBFloat16, x.shape[0], k);
+  BERYL_CHECK(out.shape[0] == x.shape[0] && out.shape[1] == table.shape[0] && cap > 0);
+  MatmulArgs args;
+  args.x = x.bf16();
+  args.k = static_cast<int>(k);
+  args.num_rows = static_cast<int>(x.shape[0]);
+  args.cap = cap;
+  args.jobs[0] = {table.bf16(), nullptr, out.f32(), static_cast<int>(table.shape[0])};
+  multiply(args);
+}
+
+void CudaOps::sample(const TensorView& logits, const SamplingBatch& batch, SampledToken* sampled) {
+  BERYL_CHECK(logits.shape[0] >= batch.num_rows && logits.shape[1] <= kMaxSampledVocab);
+  if (batch.num_rows == 0) return;
+  const auto vocab_size = static_cast<int32_t>(logits.shape[1]);
+  auto* memory = static_cast<std::byte*>(sampling_.reserve(packer_.num_bytes(batch)));
+  const std::vector<std::byte>& packed = packer_.pack(batch, vocab_size, memory);
+  upload(memory, packed.data(), packed.size());
+  BERYL_CUDA(launch_sample({.logits = logits.f32(),
+                            .vocab_size = vocab_size,
+                            .num_rows = batch.num_rows,
+                            .rows = reinterpret_cast<const SamplingRow*>(memory),
+                            .sampled = sampled},
+                           stream_.get()));
+}
+
+}  // namespace
+
+bool is_built_with_cuda() {
+  return true;
+}
+
+std::unique_ptr<Ops> make_cuda_ops(const CudaOpsOptions& options) {
+  const DeviceInfo info = query_device(options.device);
+  if (!info.is_usable) throw DeviceError("CUDA: " + info.problem);
+  BERYL_CUDA(cudaSetDevice(options.device));
+  return std::make_unique<CudaOps>(options, info);
+}
+
+}  // namespace beryl::kernels::cuda

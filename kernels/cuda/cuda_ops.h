@@ -1,0 +1,28 @@
+// The CUDA implementation of Ops: bf16 operands, float32 accumulation and residual stream. Can be
+// called in every build: without CUDA, or without a GPU, making it throws DeviceError, which says
+// what is missing.
+#pragma once
+
+#include <memory>
+
+#include "kernels/cuda/device_info.h"
+#include "kernels/ops.h"
+
+namespace beryl::kernels::cuda {
+
+struct CudaOpsOptions {
+  int device = 0;
+  // Dense products and attention with kernels of ours that are slow or plain, for comparisons.
+  bool without_cublas = false;
+  bool with_generic_attention = false;
+};
+
+// All work goes to one stream, in call order; calls return before it is done (download() waits).
+// Calls must not overlap, but for upload() and fill_hashed(). Rows of activations are multiples of
+// 8 numbers.
+std::unique_ptr<Ops> make_cuda_ops(const CudaOpsOptions& options);
+
+// False: this build has no CUDA back end.
+bool is_built_with_cuda();
+
+}  // namespace beryl::kernels::cuda

@@ -1,0 +1,65 @@
+// Device primitives: conversions and reductions in a fixed order.
+#pragma once
+
+#include <cuda_bf16.h>
+
+#include <cstdint>
+
+#include "kernels/cuda/instructions.cuh"
+
+namespace beryl::kernels::cuda {
+
+constexpr int kWarpSize = 32;
+constexpr unsigned kAllLanes = 0xffffffffu;
+
+__device__ inline int lane_idx() {
+  return static_cast<int>(threadIdx.x) % kWarpSize;
+}
+__device__ inline int warp_idx() {
+  return static_cast<int>(threadIdx.x) / kWarpSize;
+}
+
+__device__ inline float to_float(float value) {
+  return value;
+}
+__device__ inline float to_float(bf16 value) {
+  return __bfloat162float(value);
+}
+template <typename T>
+__device__ inline T from_float(float value);
+template <>
+__device__ inline float from_float<float>(float value) {
+  return value;
+}
+template <>
+__device__ inline bf16 from_float<bf16>(float value) {
+  return __float2bfloat16_rn(value);
+}
+
+// Sum over the warp; every lane gets the same bits (a + b = b + a at every level).
+__device__ inline float warp_sum(float value) {
+#pragma unroll
+  for (int distance = kWarpSize / 2; distance > 0; distance /= 2) {
+    value += __shfl_xor_sync(kAllLanes, value, distance);
+  }
+  return value;
+}
+
+// Sum over the block; every thread gets the same bits. `scratch` holds one float a warp and may be
+// reused after the next __syncthreads() of the caller; two calls in a row are safe.
+__device__ inline float block_sum(float value, float* scratch) {
+  const float sum = warp_sum(value);
+  __syncthreads();  // nobody still reads the sums of the call before
+  if (lane_idx() == 0) scratch[warp_idx()] = sum;
+  __syncthreads();
+  const int num_warps = static_cast<int>(blockDim.x) / kWarpSize;
+  float total = 0;
+  for (int w = 0; w < num_warps; ++w) total += scratch[w];
+  return total;
+}
+
+__device__ inline float gelu_tanh(float z) {
+  return 0.5f * z * (1.0f + tanhf(0.7978845608028654f * (z + 0.044715f * z * z * z)));
+}
+
+}  // namespace beryl::kernels::cuda

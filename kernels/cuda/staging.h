@@ -1,0 +1,39 @@
+// Staging: copies from pageable host memory to the device through a few pinned buffers. Any thread
+// may call upload(); threads copy into different buffers at the same time, so that loading weights
+// keeps the bus busy.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+
+#include "kernels/cuda/event.h"
+#include "kernels/cuda/pinned_buffer.h"
+
+namespace beryl::kernels::cuda {
+
+class Staging {
+ public:
+  explicit Staging(int device);
+
+  // Returns when `from` may change; the copy itself is ordered in `stream`.
+  void upload(void* to, const void* from, size_t num_bytes, cudaStream_t stream);
+
+ private:
+  static constexpr size_t kNumSlots = 4;
+  static constexpr size_t kSlotBytes = 8 << 20;
+
+  struct Slot {
+    PinnedBuffer memory{kSlotBytes};
+    Event copied;
+    std::mutex mutex;
+  };
+
+  const int device_;
+  std::array<std::unique_ptr<Slot>, kNumSlots> slots_;
+  std::atomic<size_t> next_{0};
+};
+
+}  // namespace beryl::kernels::cuda

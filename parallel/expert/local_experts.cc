@@ -1,0 +1,104 @@
+#include "parallel/expert/local_experts.h"
+
+#include <algorithm>
+
+#include "parallel/base/assert.h"
+
+namespace beryl::expert {
+namespace {
+
+using kernels::DType;
+using kernels::TensorView;
+
+enum IntArray { kExpertOffsets, kRowIdx, kLeafOffsets, kLeafRows, kLeafKeys, kNumIntArrays };
+
+constexpr size_t kAlignment = 64 / sizeof(int32_t);
+
+size_t num_entries(const ExchangeLimits& limits) {
+  return static_cast<size_t>(std::max(1, limits.max_rows)) * static_cast<size_t>(limits.top_k);
+}
+
+// Room for the longest of the integer arrays.
+size_t stride_of(const ExchangeLimits& limits, int num_slots) {
+  const size_t longest = std::max(num_entries(limits), static_cast<size_t>(num_slots)) + 1;
+  return (longest + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+std::vector<int32_t> slots_of(const Placement& placement) {
+  std::vector<int32_t> slots(static_cast<size_t>(placement.num_experts()), -1);
+  const auto local = placement.local_experts(0);
+  for (size_t slot = 0; slot < local.size(); ++slot) {
+    slots[static_cast<size_t>(local[slot])] = static_cast<int32_t>(slot);
+  }
+  return slots;
+}
+
+}  // namespace
+
+LocalExperts::LocalExperts(kernels::Ops& ops, const Placement& placement,
+                           const ExchangeLimits& limits)
+    : ops_(ops),
+      limits_(limits),
+      num_experts_(placement.num_experts()),
+      num_slots_(static_cast<int>(placement.local_experts(0).size())),
+      slot_of_(slots_of(placement)),
+      ints_stride_(stride_of(limits, num_slots_)),
+      slots_(ops, slot_of_.size() * sizeof(int32_t)),
+      ints_(ops, kNumIntArrays * ints_stride_ * sizeof(int32_t)),
+      weights_(ops, num_entries(limits) * sizeof(float)),
+      counts_(ops, static_cast<size_t>(num_slots_) * sizeof(int64_t)),
+      results_(ops, num_entries(limits) * static_cast<size_t>(limits.hidden_size) * sizeof(float)) {
+  BERYL_ASSERT(placement.num_ranks() == 1, "placement of {} ranks", placement.num_ranks());
+  ops.upload(slots_.bytes(), slot_of_.data(), slot_of_.size() * sizeof(int32_t));
+}
+
+int32_t* LocalExperts::ints(int array) const {
+  return reinterpret_cast<int32_t*>(ints_.bytes()) + static_cast<size_t>(array) * ints_stride_;
+}
+
+kernels::ExpertGroups LocalExperts::groups() const {
+  return {.num_local_experts = num_slots_,
+          .expert_offsets = ints(kExpertOffsets),
+          .row_idx = ints(kRowIdx),
+          .weight = weights_.f32(),
+          .leaf_offsets = ints(kLeafOffsets),
+          .leaf_rows = ints(kLeafRows),
+          .leaf_keys = ints(kLeafKeys),
+          .load = reinterpret_cast<int64_t*>(counts_.bytes())};
+}
+
+void LocalExperts::run(const RoutedRows& rows, const ExpertExchange::ExpertFunction& experts,
+                       const TensorView& out) {
+  const auto num_rows = static_cast<int>(rows.x.shape[0]);
+  BERYL_ASSERT(num_rows <= limits_.max_rows, "{} rows, at most {}", num_rows, limits_.max_rows);
+  const kernels::ExpertGroups groups = this->groups();
+  ops_.group_by_expert(rows.topk_idx, rows.topk_weights,
+                       reinterpret_cast<const int32_t*>(slots_.bytes()), groups);
+  const int count = num_rows * limits_.top_k;
+  const TensorView results(results_.bytes(), DType::kFloat32, {count, limits_.hidden_size});
+  experts(ReceivedRows{rows.x,
+                       {.num_assignments = count,
+                        .expert_offsets = groups.expert_offsets,
+                        .row_idx = groups.row_idx,
+                        .weight = groups.weight}},
+          results);
+  ops_.tree_sum(results,
+                {.num_rows = num_rows,
+                 .leaf_offsets = groups.leaf_offsets,
+                 .leaf_rows = groups.leaf_rows,
+                 .leaf_keys = groups.leaf_keys},
+                out);
+}
+
+std::vector<uint64_t> LocalExperts::load() const {
+  std::vector<int64_t> counts(static_cast<size_t>(num_slots_));
+  ops_.download(counts.data(), counts_.bytes(), counts.size() * sizeof(int64_t));
+  std::vector<uint64_t> load(static_cast<size_t>(num_experts_));
+  for (size_t expert = 0; expert < load.size(); ++expert) {
+    const int32_t slot = slot_of_[expert];
+    if (slot >= 0) load[expert] = static_cast<uint64_t>(counts[static_cast<size_t>(slot)]);
+  }
+  return load;
+}
+
+}  // namespace beryl::expert

@@ -1,0 +1,108 @@
+#include "worker/model/staged_batch.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace beryl::model {
+namespace {
+
+using kernels::BatchView;
+using kernels::BlockTableView;
+
+constexpr size_t kAlignment = 64 / sizeof(int32_t);
+
+std::span<const int32_t> block_ids(const BlockTableView& table, int num_segments) {
+  return {table.block_ids, static_cast<size_t>(table.offsets[num_segments])};
+}
+
+}  // namespace
+
+StagedBatch::~StagedBatch() {
+  if (device_ != nullptr) ops_.free(device_);
+}
+
+size_t StagedBatch::append(std::span<const int32_t> values) {
+  const size_t begin = host_.size();
+  host_.insert(host_.end(), values.begin(), values.end());
+  host_.resize((host_.size() + kAlignment - 1) / kAlignment * kAlignment);
+  return begin;
+}
+
+void StagedBatch::grow(size_t size) {
+  if (size <= device_size_) return;
+  if (device_ != nullptr) ops_.free(device_);
+  device_ = nullptr;
+  device_size_ = std::max(size, 2 * device_size_);
+  device_ = static_cast<int32_t*>(ops_.allocate(device_size_ * sizeof(int32_t)));
+}
+
+StagedViews StagedBatch::stage(const int32_t* token_ids, const BatchView& rows,
+                               std::span<const int32_t> logits_rows, int max_copied_rows) {
+  const size_t num_leaves = std::max(logits_rows.size(), static_cast<size_t>(max_copied_rows));
+  counting_.resize(num_leaves + 1);
+  std::iota(counting_.begin(), counting_.end(), 0);
+  zeros_.assign(num_leaves, 0);
+  StagedViews views = {token_ids,
+                       rows,
+                       {.num_rows = static_cast<int>(logits_rows.size()),
+                        .leaf_offsets = counting_.data(),
+                        .leaf_rows = logits_rows.data(),
+                        .leaf_keys = zeros_.data()},
+                       {.num_rows = max_copied_rows,
+                        .leaf_offsets = counting_.data(),
+                        .leaf_rows = counting_.data(),
+                        .leaf_keys = zeros_.data()}};
+  if (ops_.memory_is_host()) return views;
+
+  const auto num_rows = static_cast<size_t>(rows.num_rows);
+  const auto num_segments = static_cast<size_t>(rows.num_segments);
+  const int32_t* const starts = rows.query_start_loc;
+  row_segments_.resize(num_rows);
+  views.rows.max_segment_rows = 0;
+  for (size_t s = 0; s < num_segments; ++s) {
+    std::fill(row_segments_.begin() + starts[s], row_segments_.begin() + starts[s + 1],
+              static_cast<int32_t>(s));
+    views.rows.max_segment_rows = std::max(views.rows.max_segment_rows, starts[s + 1] - starts[s]);
+  }
+  const int32_t* const last_seen = rows.visible_end != nullptr ? rows.visible_end : rows.positions;
+  views.rows.max_position = num_rows == 0 ? 0 : *std::max_element(last_seen, last_seen + num_rows);
+
+  host_.clear();
+  const size_t ids_at = append({token_ids, num_rows});
+  const size_t positions_at = append({rows.positions, num_rows});
+  const size_t starts_at = append({starts, num_segments + 1});
+  const size_t segments_at = append(row_segments_);
+  const size_t visible_at = rows.visible_end != nullptr ? append({rows.visible_end, num_rows}) : 0;
+  size_t tables_at[2][3];
+  const BlockTableView* const tables[2] = {&rows.global_blocks, &rows.sliding_blocks};
+  for (size_t i = 0; i < 2; ++i) {
+    tables_at[i][0] = append(block_ids(*tables[i], rows.num_segments));
+    tables_at[i][1] = append({tables[i]->offsets, num_segments + 1});
+    tables_at[i][2] = append({tables[i]->first_block, num_segments});
+  }
+  const size_t counting_at = append(counting_);
+  const size_t leaves_at = append(logits_rows);
+  const size_t zeros_at = append(zeros_);
+
+  grow(host_.size());
+  ops_.upload(device_, host_.data(), host_.size() * sizeof(int32_t));
+  views.token_ids = device_ + ids_at;
+  views.rows.positions = device_ + positions_at;
+  views.rows.query_start_loc = device_ + starts_at;
+  views.rows.row_segments = device_ + segments_at;
+  if (rows.visible_end != nullptr) views.rows.visible_end = device_ + visible_at;
+  BlockTableView* const staged[2] = {&views.rows.global_blocks, &views.rows.sliding_blocks};
+  for (size_t i = 0; i < 2; ++i) {
+    staged[i]->block_ids = device_ + tables_at[i][0];
+    staged[i]->offsets = device_ + tables_at[i][1];
+    staged[i]->first_block = device_ + tables_at[i][2];
+  }
+  views.selection.leaf_offsets = device_ + counting_at;
+  views.selection.leaf_rows = device_ + leaves_at;
+  views.selection.leaf_keys = device_ + zeros_at;
+  views.copy.leaf_offsets = views.copy.leaf_rows = device_ + counting_at;
+  views.copy.leaf_keys = device_ + zeros_at;
+  return views;
+}
+
+}  // namespace beryl::model
