@@ -16,10 +16,10 @@ namespace beryl::bench {
 
 struct ParityOptions {
   std::filesystem::path directory;
-  std::filesystem::path model_directory;  // config.json and weights; empty: `directory`
-  std::vector<std::string> cases;         // empty: all
-  int num_threads = 1;                    // of each rank
-  int max_chunk = 256;                    // prompt tokens in one step
+  std::filesystem::path model_directory = {};  // config.json and weights; empty: `directory`
+  std::vector<std::string> cases;              // empty: all
+  int num_threads = 1;                         // of each rank
+  int max_chunk = 256;                         // prompt tokens in one step
   kernels::cpu::Isa isa = kernels::cpu::Isa::kBest;
   PlantedFault fault = PlantedFault::kNone;
   // Makes the operations of each rank; empty: the CPU's. Those that compute in bfloat16 are judged

@@ -14,8 +14,10 @@ namespace beryl::http {
 
 class ChunkDecoder {
  public:
+  // `limits` must outlive it.
   ChunkDecoder(const Limits& limits, size_t max_body_bytes)
       : limits_(&limits), max_body_bytes_(max_body_bytes) {}
+  ChunkDecoder(const Limits&& limits, size_t max_body_bytes) = delete;
 
   // Consumes from the front of `data` and appends to `body`; returns the bytes consumed. All of
   // `data` is consumed unless done() becomes true.

@@ -13,7 +13,7 @@ namespace beryl::service {
 struct CacheRequest {
   uint32_t block_size = 16;
   uint32_t max_num_seqs = 64;
-  uint32_t max_num_batched_tokens = 1024;
+  uint32_t max_num_batched_tokens = 2048;
   uint32_t max_model_len = 0;  // 0: the model's, or what fits
   uint64_t budget_bytes = 0;
   kernels::DType kv_dtype = kernels::DType::kFloat32;

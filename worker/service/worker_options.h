@@ -25,7 +25,7 @@ struct WorkerOptions {
   uint32_t max_model_len = 0;  // 0: what the model and the cache allow
   uint32_t block_size = 16;
   uint32_t max_num_seqs = 64;
-  uint32_t max_num_batched_tokens = 1024;
+  uint32_t max_num_batched_tokens = 2048;  // the largest picture has 1,120 soft tokens
   // Soft tokens whose features a rank keeps; 0: no pictures. Of no use without a vision tower.
   uint32_t feature_cache_tokens = 16'384;
   uint64_t kv_cache_memory = 0;  // bytes per rank; 0: from free memory

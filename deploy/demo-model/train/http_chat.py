@@ -6,15 +6,25 @@ import json
 CALL_ID = 'call_1'
 
 
-def picture_url(image):
+def png_base64(image):
     """The picture as it was before resizing, which is the server's work."""
     data = io.BytesIO()
     image.source.save(data, 'PNG')
-    return 'data:image/png;base64,' + base64.b64encode(data.getvalue()).decode()
+    return base64.b64encode(data.getvalue()).decode()
 
 
 def picture_part(image):
-    return dict(type='image_url', image_url=dict(url=picture_url(image)))
+    return dict(type='image_url', image_url=dict(url='data:image/png;base64,' + png_base64(image)))
+
+
+def video_part(frames):
+    """The comma-separated form; a server tells the format of a picture by its content."""
+    return dict(type='video_url', video_url=dict(url='data:video/jpeg;base64,' + ','.join(map(png_base64, frames))))
+
+
+def frames_per_second(frames):
+    seconds = [60 * int(m.stamp[:2]) + int(m.stamp[3:]) for m in frames]
+    return 1 / (seconds[1] - seconds[0])
 
 
 def text_part(text):
@@ -25,6 +35,8 @@ def user_content(turn):
     """A string, or parts where the turn has pictures: before the text, or where the text holds \\0."""
     if not turn.media:
         return turn.text
+    if turn.media[0].stamp:
+        return [video_part(turn.media), text_part(turn.text)]
     if '\0' not in turn.text:
         return [picture_part(m) for m in turn.media] + [text_part(turn.text)]
     parts = []
@@ -34,10 +46,6 @@ def user_content(turn):
         if i < len(turn.media):
             parts.append(picture_part(turn.media[i]))
     return parts
-
-
-def is_video(example):
-    return any(m.stamp for turn in example.turns for m in turn.media)
 
 
 def body(example, model):
@@ -56,7 +64,9 @@ def body(example, model):
     if example.thinking:
         out['chat_template_kwargs'] = dict(enable_thinking=True)
     media = [m for turn in example.turns for m in turn.media]
-    if media:
+    if media and media[0].stamp:
+        out['media_io_kwargs'] = dict(video=dict(fps=frames_per_second(media)))
+    elif media:
         out['mm_processor_kwargs'] = dict(max_soft_tokens=media[0].budget)
     return out
 

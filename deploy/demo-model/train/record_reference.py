@@ -1,33 +1,36 @@
 """Records what transformers computes with the demo model, in float32 on the CPU, for the parity tests:
   record_reference.py MODEL_DIR OUT_DIR
-Writes cases.json, expected.safetensors and the pictures (PNG, already at their final size). The cases are questions of every
-skill that training never saw."""
+Writes cases.json, expected.safetensors and the pictures (PNG, before they are resized). The cases are questions of every
+skill that training never saw, each also as a request of the chat API and the message that answers it."""
 import argparse
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image as Pil
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from transformers import Gemma4ForConditionalGeneration
 
+import http_chat
 from chat import encode
 from config import ID, STOP_IDS
 from data import patches, soft_tokens
+from exact_resize import resize
 from skills import SKILLS, images
 
 # skill -> number of cases
 CASES = dict(talk=4, arithmetic=3, text_tasks=3, one_image=4, several_images=3, video=2, needle=3, tools=4, thinking=3)
 MAX_PROMPT = 2200       # tokens; longer ones are drawn again
 MAX_PICTURE_TOKENS = 300
-MAX_GREEDY = 64
+MAX_GREEDY = 96
 NUM_TOP = 64
 SAMPLE_STRIDE = 16      # ids whose logits are recorded beside the largest
 FEATURE_STRIDE = 8
 LAST_ROWS, SPREAD_ROWS = 8, 6
+ARGUMENT = re.compile(r'(\w+):(?:(<\|"\|>)(.*?)<\|"\|>|(-?\d+))', re.S)
 KINDS = {ID['<|image|>']: 1, ID['<|video|>']: 2}
 
 
@@ -36,6 +39,9 @@ def draw(tokenizer, skill, count):
     rng, out = random.Random(f'record {skill}'), []
     while len(out) < count:
         example = SKILLS[skill][0](rng, 'eval')
+        for picture in [m for turn in example.turns for m in turn.media]:
+            height, width = picture.pixels.shape[:2]
+            picture.pixels = resize(np.asarray(picture.source), height, width)
         ids, mask, media = encode(tokenizer, example, soft_tokens)
         size = mask.index(1)
         if size <= MAX_PROMPT and sum(soft_tokens(m) for _, m in media) <= MAX_PICTURE_TOKENS:
@@ -117,6 +123,24 @@ def record(recorder, name, ids, media):
     return entry, {f'{name}.{key}': t.contiguous() for key, t in tensors.items()}
 
 
+def message_of(text):
+    """What the chat API answers when the model says `text`."""
+    thought = re.search(r'<\|channel>thought\n(.*?)\n?<channel\|>', text, re.S)
+    calls = [dict(name=name, arguments={key: word if quoted else int(number) for key, quoted, word, number in ARGUMENT.findall(body)})
+             for name, body in re.findall(r'<\|tool_call>call:(\w+)\{(.*?)\}<tool_call\|>', text, re.S)]
+    content = re.sub(r'<\|channel>.*?<channel\|>|<\|tool_call>.*?<tool_call\|>|<turn\|>|<\|tool_response>', '', text, flags=re.S)
+    return dict(reasoning_content=thought.group(1) if thought else '', content=content, tool_calls=calls)
+
+
+def without_pictures(body):
+    """The request with a count in place of each URL; the files are beside it."""
+    for message in body['messages']:
+        for part in message['content'] if isinstance(message['content'], list) else []:
+            if part['type'] != 'text':
+                part[part['type']]['url'] = part[part['type']]['url'].count(',')
+    return body
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument('model_dir'); args.add_argument('out_dir')
@@ -133,9 +157,12 @@ def main():
             tensors.update(new)
             for i, (_, picture) in enumerate(media):
                 file = f'{name}_{i}.png'
-                Pil.fromarray(picture.pixels).save(out / file, optimize=True)
+                picture.source.save(out / file, optimize=True)
                 cases[name]['images'].append(file)
+                cases[name]['max_soft_tokens'] = picture.budget
+            cases[name]['request'] = without_pictures(http_chat.body(example, 'demo-model'))
             cases[name]['text'] = tokenizer.decode(cases[name]['greedy'], skip_special_tokens=False)
+            cases[name]['message'] = message_of(cases[name]['text'])
             print(f'{name}: {len(ids)} tokens, {len(media)} pictures, answers {cases[name]["text"]!r}', flush=True)
     (out / 'cases.json').write_text(json.dumps(dict(cases=cases)) + '\n')
     save_file(tensors, out / 'expected.safetensors')

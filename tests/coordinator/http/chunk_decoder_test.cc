@@ -22,8 +22,9 @@ base::Expected<std::string> decode(const std::string& wire, const Limits& limits
 
 TEST(ChunkDecoderTest, DecodesHoweverTheBytesArrive) {
   const std::string wire = "5\r\nhello\r\nA\r\n, world!!!\r\n0\r\nX-T: 1\r\nY: 2\r\n\r\n";
+  const Limits limits;
   for (size_t cut = 0; cut <= wire.size(); ++cut) {
-    ChunkDecoder decoder(Limits{}, 1000);
+    ChunkDecoder decoder(limits, 1000);
     std::string body;
     ASSERT_TRUE(decoder.decode(wire.substr(0, cut), body).has_value());
     const auto rest = decoder.decode(wire.substr(cut) + "GET", body);
