@@ -2,22 +2,19 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstdio>
-#include <fstream>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <stdexcept>
 #include <string>
-#include <thread>
+#include <utility>
 #include <vector>
 
+#include "bench/cpu_run.h"
 #include "bench/decode/bandwidth.h"
 #include "bench/decode/decode_benchmark.h"
-#include "bench/isa_option.h"
 #include "bench/model/local_ranks.h"
 #include "bench/model/model_source.h"
-#include "kernels/cpu/cpu_ops.h"
 
 namespace beryl::bench {
 namespace {
@@ -26,27 +23,15 @@ using nlohmann::json;
 
 struct DecodeCpuArguments {
   DecodeBenchmarkOptions benchmark;
-  std::string directory;
-  uint64_t seed = 1;
-  int num_threads = 0;
-  kernels::cpu::Isa isa = kernels::cpu::Isa::kBest;
-  std::string json_path;
+  CpuRun cpu;
 };
-
-std::string cpu_model() {
-  std::ifstream in("/proc/cpuinfo");
-  for (std::string line; std::getline(in, line);) {
-    const size_t colon = line.find(": ");
-    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
-  }
-  return "unknown";
-}
 
 json measure(const DecodeCpuArguments& arguments, const model::ModelConfig& config,
              RankRunner& runner) {
   verify_decode(config, runner);
-  const double bandwidth = measure_read_bandwidth(arguments.num_threads);
-  fmt::print("read bandwidth of {} threads: {:.1f} GB/s\n", arguments.num_threads, bandwidth / 1e9);
+  const double bandwidth = measure_read_bandwidth(arguments.cpu.num_threads);
+  fmt::print("read bandwidth of {} threads: {:.1f} GB/s\n", arguments.cpu.num_threads,
+             bandwidth / 1e9);
   json report = {{"read_bandwidth_gb_s", bandwidth / 1e9}, {"decode", json::array()}};
   for (const int batch_size : arguments.benchmark.batch_sizes) {
     const DecodeResult result = measure_decode(config, arguments.benchmark, batch_size, runner);
@@ -74,22 +59,15 @@ json measure(const DecodeCpuArguments& arguments, const model::ModelConfig& conf
 }
 
 void run(DecodeCpuArguments arguments) {
-  if (arguments.num_threads == 0) {
-    arguments.num_threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  }
-  if (!kernels::cpu::is_supported(kernels::cpu::resolve(arguments.isa))) {
-    throw std::runtime_error("--isa: this CPU does not have it");
-  }
-  const std::filesystem::path directory = arguments.directory;
+  const std::unique_ptr<kernels::Ops> ops = prepare_cpu_run(arguments.cpu);
+  const std::filesystem::path& directory = arguments.cpu.directory;
   const model::ModelConfig config = model::load_model_config(directory / "config.json");
   const expert::Placement placement = expert::Placement::contiguous(config.num_experts, 1);
   const weights::ModelWeights weights =
-      load_weights(config, {directory, {.seed = arguments.seed}},
+      load_weights(config, {directory, {.seed = arguments.cpu.seed}},
                    {.local_experts = placement.local_experts(0),
-                    .num_threads = arguments.num_threads,
+                    .num_threads = arguments.cpu.num_threads,
                     .progress = base::terminal_progress("weights", stderr)});
-  const std::unique_ptr<kernels::Ops> ops =
-      kernels::cpu::make_cpu_ops({.num_threads = arguments.num_threads, .isa = arguments.isa});
   json report;
   run_local_ranks(1, [&](comm::Communicator& communicator) {
     RankRunner runner({.config = config,
@@ -100,11 +78,8 @@ void run(DecodeCpuArguments arguments) {
                       decode_benchmark_limits(arguments.benchmark));
     report = measure(arguments, config, runner);
   });
-  report["cpu"] = cpu_model();
-  report["num_threads"] = arguments.num_threads;
-  report["isa"] = kernels::cpu::isa_name(kernels::cpu::resolve(arguments.isa));
   report["weight_gb"] = static_cast<double>(weights.num_bytes()) / 1e9;
-  if (!arguments.json_path.empty()) std::ofstream(arguments.json_path) << report.dump(1) << "\n";
+  write_report(arguments.cpu, std::move(report));
 }
 
 }  // namespace
@@ -114,10 +89,7 @@ void add_decode_cpu_command(CLI::App& app) {
   DecodeBenchmarkOptions& benchmark = arguments->benchmark;
   CLI::App* command = app.add_subcommand("decode-cpu", "Decode and prefill speed of the decoder");
   command->footer("Example:\n  beryl-bench decode-cpu bench/shapes/frame-1.5gb --json result.json");
-  command->add_option("DIR", arguments->directory, "Folder with config.json; weights or a seed")
-      ->required()
-      ->check(CLI::ExistingDirectory);
-  command->add_option("--seed", arguments->seed, "Of dummy weights")->capture_default_str();
+  add_cpu_run_options(*command, arguments->cpu);
   command->add_option("--batch", benchmark.batch_sizes, "Requests decoded together")
       ->delimiter(',')
       ->check(CLI::Range(1, 1024))
@@ -131,11 +103,6 @@ void add_decode_cpu_command(CLI::App& app) {
   command->add_option("--prefill", benchmark.prefill_tokens, "Tokens of one prefill")
       ->check(CLI::Range(1, 8192))
       ->capture_default_str();
-  command->add_option("--threads", arguments->num_threads, "0 = all cores")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
-  add_isa_option(*command, arguments->isa);
-  command->add_option("--json", arguments->json_path, "Write the report to this file");
   command->callback([arguments] { run(*arguments); });
 }
 

@@ -49,20 +49,22 @@ double quantile(std::vector<double> values, double share) {
 
 }  // namespace
 
+constexpr int kNumVerifiedTokens = 12;
+
 RunnerLimits decode_benchmark_limits(const DecodeBenchmarkOptions& options) {
   const int largest = *std::max_element(options.batch_sizes.begin(), options.batch_sizes.end());
   const int length = options.context + options.num_steps + options.num_warmup_steps;
-  const int max_rows = std::max({options.prefill_tokens, largest, options.context});
+  const int max_rows =
+      std::max({options.prefill_tokens, largest, options.context, kNumVerifiedTokens});
   return {.max_rows = max_rows,
-          .max_positions = std::max(largest * length, options.prefill_tokens),
+          .max_positions = std::max(largest * length, max_rows),
           .max_requests = largest + 1,
           .max_logits_rows = largest,
           .round_capacity = max_rows};
 }
 
 void verify_decode(const model::ModelConfig& config, RankRunner& runner) {
-  constexpr int kNumTokens = 12;
-  const std::vector<int32_t> ids = tokens(1, kNumTokens, config.vocab_size);
+  const std::vector<int32_t> ids = tokens(1, kNumVerifiedTokens, config.vocab_size);
   const auto vocab = static_cast<size_t>(config.vocab_size);
   run_step(runner, {sampled_segment(0, ids)}, expert::StepMode::kExact);
   const std::vector<float> expected(runner.logits(0), runner.logits(0) + vocab);

@@ -33,12 +33,6 @@ class SamplingTest : public IsaTest {
     for (const SampledToken& token : sampled) ++counts[static_cast<size_t>(token.token_id)];
     return counts;
   }
-  static std::vector<float> random_logits(uint32_t seed, size_t size, float scale) {
-    Random random(seed);
-    std::vector<float> logits(size);
-    for (float& value : logits) value = random.normal() * scale;
-    return logits;
-  }
 };
 
 TEST_P(SamplingTest, GreedyTakesTheFirstOfTheLargest) {
@@ -51,7 +45,7 @@ TEST_P(SamplingTest, GreedyTakesTheFirstOfTheLargest) {
 }
 
 TEST_P(SamplingTest, DrawsFollowTheDistribution) {
-  const std::vector<float> logits = random_logits(1, 50, 1.5f);
+  const std::vector<float> logits = Random(1).logits(50, 1.5f);
   const reference::Vector exact(logits.begin(), logits.end());
   std::vector<SamplingRow> rows(6);
   rows[1].temperature = 0.6f;
@@ -86,7 +80,7 @@ TEST_P(SamplingTest, DrawsFollowTheDistribution) {
 // flat distribution: the smallest set that holds top_p.
 TEST_P(SamplingTest, TopPKeepsTheSmallestSet) {
   for (const double top_p : {0.01, 0.3, 0.97}) {
-    const std::vector<float> logits = random_logits(7, 400, 0.3f);
+    const std::vector<float> logits = Random(7).logits(400, 0.3f);
     SamplingRow row;
     row.top_p = static_cast<float>(top_p);
     const reference::Vector p =
@@ -97,7 +91,7 @@ TEST_P(SamplingTest, TopPKeepsTheSmallestSet) {
 }
 
 TEST_P(SamplingTest, TinyTopPAndTopKOneAreGreedy) {
-  const std::vector<float> logits = random_logits(3, 5000, 2);
+  const std::vector<float> logits = Random(3).logits(5000, 2);
   SamplingRow greedy;
   greedy.temperature = 0;
   const int32_t best = sample(logits, greedy).token_id;
@@ -113,7 +107,7 @@ TEST_P(SamplingTest, TinyTopPAndTopKOneAreGreedy) {
 }
 
 TEST_P(SamplingTest, ADrawDependsOnSeedChoiceAndPositionOnly) {
-  const std::vector<float> logits = random_logits(4, 3000, 1);
+  const std::vector<float> logits = Random(4).logits(3000, 1);
   SamplingRow row;
   row.seed = 5;
   row.choice = 1;
@@ -213,7 +207,7 @@ TEST_P(SamplingTest, LogprobsAreLimitedByTheVocabulary) {
 }
 
 TEST_P(SamplingTest, TheFullVocabularyAgreesWithAFullSort) {
-  const std::vector<float> logits = random_logits(11, 262144, 3);
+  const std::vector<float> logits = Random(11).logits(262144, 3);
   SamplingRow row;
   row.num_top_logprobs = 20;
   row.temperature = 0;

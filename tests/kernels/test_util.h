@@ -71,6 +71,11 @@ class Random {
   float normal() { return distribution_(engine_); }
   int below(int limit) { return static_cast<int>(engine_() % static_cast<uint32_t>(limit)); }
 
+  std::vector<float> logits(size_t count, float scale) {
+    std::vector<float> values(count);
+    for (float& value : values) value = normal() * scale;
+    return values;
+  }
   FloatMatrix floats(int64_t rows, int64_t cols) {
     FloatMatrix m(rows, cols);
     for (float& value : m.data) value = normal();

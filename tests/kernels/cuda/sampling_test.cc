@@ -33,12 +33,6 @@ class CudaSamplingTest : public CudaTest {
     }
     return rows;
   }
-  static std::vector<float> random_logits(uint32_t seed, size_t size, float scale) {
-    Random random(seed);
-    std::vector<float> logits(size);
-    for (float& value : logits) value = random.normal() * scale;
-    return logits;
-  }
   static size_t vocab() { return kIsEmulated ? 3000 : 262144; }
 };
 
@@ -58,7 +52,7 @@ TEST_F(CudaSamplingTest, DrawsTheTokensOfTheCpu) {
       {.min_p = 1},
   };
   for (const float scale : {0.3f, 4.0f}) {
-    const std::vector<float> logits = random_logits(1, vocab(), scale);
+    const std::vector<float> logits = Random(1).logits(vocab(), scale);
     int num_drawn = 0;
     int num_different = 0;
     for (const SamplingRow& kind : kinds) {
@@ -84,7 +78,7 @@ TEST_F(CudaSamplingTest, DrawsTheTokensOfTheCpu) {
 
 // The control for the comparison above: another seed draws other tokens.
 TEST_F(CudaSamplingTest, ComparisonSeesAnotherSeed) {
-  const std::vector<float> logits = random_logits(2, 500, 0.3f);
+  const std::vector<float> logits = Random(2).logits(500, 0.3f);
   std::vector<SamplingRow> rows(20);
   for (size_t i = 0; i < rows.size(); ++i) rows[i].position = static_cast<uint32_t>(i);
   const Both one = sample(repeat(logits, 20), rows);
@@ -96,7 +90,7 @@ TEST_F(CudaSamplingTest, ComparisonSeesAnotherSeed) {
 }
 
 TEST_F(CudaSamplingTest, LogprobsPenaltiesAndBiasesAgree) {
-  const std::vector<float> logits = random_logits(3, vocab(), 3);
+  const std::vector<float> logits = Random(3).logits(vocab(), 3);
   const std::vector<TokenCount> counts = {{0, 0}, {1, 2}, {2000, 3}};
   const std::vector<TokenBias> biases = {{3, -kInfinity}, {4, 8.5f}, {9, -2}, {3, 1}};
   SamplingRow row;
