@@ -22,6 +22,7 @@ class Turn:
     media: list = field(default_factory=list)   # before the text, or where the text holds \0
     calls: list = field(default_factory=list)   # [(name, {argument: value})]
     thought: str = ''
+    learn: bool = False      # a model turn of the past whose text is learned as well
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Example:
     skill: str
     turns: list
     answer: str = ''
+    spelled: int = 0         # so many first characters of the answer are written one token each, where letters matter
     thought: str = ''
     calls: list = field(default_factory=list)
     tools: list = field(default_factory=list)   # JSON schema functions
@@ -85,7 +87,8 @@ def media_pieces(media):
 
 
 def pieces(e: Example):
-    """-> (prompt pieces, answer pieces): ('text', str with control strings) or ('image', Image, soft token id)."""
+    """-> (prompt pieces, answer pieces): ('text', str with control strings), ('learned', the same), ('letters', str) or
+    ('image', Image, soft token id)."""
     out = [('text', '<bos>')]
     turns = list(e.turns)
     system = turns.pop(0) if turns and turns[0].role == 'system' else None
@@ -95,6 +98,9 @@ def pieces(e: Example):
     for t in turns:
         out.append(('text', f'<|turn>{t.role}\n'))
         text = t.text.strip()
+        if t.learn:
+            out += [('learned', text + '<turn|>'), ('text', '\n')]
+            continue
         if '\0' in text:
             chunks = text.split('\0')
             for i, chunk in enumerate(chunks):
@@ -116,10 +122,14 @@ def pieces(e: Example):
     if e.thinking:
         answer = ('' if e.responses else '<|channel>thought\n') + e.thought + '\n<channel|>'
     if e.calls:
-        answer += ''.join(call_text(n, a) for n, a in e.calls) + '<|tool_response>'
-    else:
-        answer += e.answer + '<turn|>'
-    return out, [('text', answer)]
+        return out, [('learned', answer + ''.join(call_text(n, a) for n, a in e.calls) + '<|tool_response>')]
+    return out, [('learned', answer), ('letters', e.answer[:e.spelled]), ('learned', e.answer[e.spelled:] + '<turn|>')]
+
+
+def encode_text(tokenizer, kind, text):
+    if kind == 'letters':
+        return [tokenizer.token_to_id('▁' if c == ' ' else c) for c in text]
+    return tokenizer.encode(text, add_special_tokens=False).ids if text else []
 
 
 def encode(tokenizer, e: Example, soft_tokens):
@@ -127,25 +137,27 @@ def encode(tokenizer, e: Example, soft_tokens):
     generators never put one into a user's text."""
     ids, mask, media = [], [], []
     prompt, answer = pieces(e)
-    for part, learn in ((prompt, 0), (answer, 1)):
-        text = ''
-        def flush():
-            nonlocal text
-            if text:
-                new = tokenizer.encode(text, add_special_tokens=False).ids
-                ids.extend(new)
-                mask.extend([learn] * len(new))
-            text = ''
-        for p in part:
-            if p[0] == 'text':
-                text += p[1]
-                continue
-            text += '<|image>'
+    pending = ''     # prompt text that is encoded in one go
+
+    def add(new, learn):
+        ids.extend(new)
+        mask.extend([learn] * len(new))
+
+    def flush():
+        nonlocal pending
+        add(encode_text(tokenizer, 'text', pending), 0)
+        pending = ''
+
+    for p in prompt + answer:
+        if p[0] == 'text':
+            pending += p[1]
+        elif p[0] == 'image':
+            pending += '<|image>'
             flush()
             media.append((len(ids), p[1]))
-            n = soft_tokens(p[1])
-            ids.extend([p[2]] * n)
-            mask.extend([0] * n)
-            text = '<image|>'
-        flush()
+            add([p[2]] * soft_tokens(p[1]), 0)
+            pending = '<image|>'
+        else:
+            flush()
+            add(encode_text(tokenizer, *p), 1)
     return ids, mask, media

@@ -1,5 +1,7 @@
 """Packed batches of examples, made by worker processes from seeds."""
+import queue
 import random
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,10 @@ from tokenizers import Tokenizer
 
 from chat import encode
 from config import PATCH, POOL
-from skills import SKILLS, images
+from skills import SKILLS, WITH_PICTURES, images, needle
+
+LONG_SHARE = 0.35        # of the batches begin with a long needle
+MAX_MISSES = 3           # examples that found no room before a batch is called full
 
 
 def soft_tokens(image):
@@ -61,7 +66,9 @@ class Packer:
         for start, ids, mask, doc, span in self.rows:
             s = slice(start, start + len(ids))
             b['ids'][s], b['positions'][s], b['doc'][s], b['span'][s] = ids, np.arange(len(ids)), doc, span
-            b['learn'][s] = mask
+            b['learn'][s] = mask * (SKILLS[self.examples[doc].skill][2] if self.examples[doc] else 1)
+        # Rows whose next token is learned, and the skill of each document, for the loss and the report.
+        b.update(learned=np.flatnonzero(b['learn'][1:]), skill=np.array([list(SKILLS).index(e.skill) if e else 0 for e in self.examples]))
         max_cells = p // POOL ** 2
         b.update(patches=np.zeros((p, 3 * PATCH * PATCH), np.uint8), x=np.zeros(p, np.int64), y=np.zeros(p, np.int64), image=np.full(p, -1, np.int32),
                  cell=np.full(p, max_cells, np.int64), soft_rows=np.zeros(max_cells, np.int64), num_cells=np.array(self.cells))
@@ -75,35 +82,50 @@ class Packer:
 
 
 def make_batch(tokenizer, rng, tokens, max_patches, shares):
-    packer, names = Packer(tokenizer, tokens, max_patches), list(shares)
-    misses = 0
-    while misses < 3:
-        e = SKILLS[rng.choices(names, [shares[n] for n in names])[0]][0](rng, 'train')
-        misses += not packer.add(packer.encoded(e))
+    """A batch with the examples' share of each skill, until there is no room for pictures; then filled with text."""
+    packer, left = Packer(tokenizer, tokens, max_patches), dict(shares)
+    if shares.get('needle') and rng.random() < LONG_SHARE:
+        e = needle.long_example(rng)
+        packer.add(packer.encoded(e), e)
+    misses = {True: 0, False: 0}         # by whether the skill has pictures
+    while misses[False] < MAX_MISSES:
+        name = rng.choices(list(left), left.values())[0]
+        e = SKILLS[name][0](rng, 'train')
+        if not packer.add(packer.encoded(e), e):
+            misses[name in WITH_PICTURES] += 1
+            if misses[True] == MAX_MISSES:
+                left = {n: s for n, s in left.items() if n not in WITH_PICTURES}
     return packer.batch()
 
 
-def worker(queue, model_dir, fonts, seed, tokens, max_patches, shares):
+def worker(made, model_dir, fonts, seed, tokens, max_patches, shares):
     torch.set_num_threads(1)
     images.FONTS[:] = fonts
     tokenizer, rng = Tokenizer.from_file(str(Path(model_dir) / 'tokenizer.json')), random.Random(seed)
     while True:
-        queue.put(make_batch(tokenizer, rng, tokens, max_patches, shares))
+        made.put(make_batch(tokenizer, rng, tokens, max_patches, shares))
 
 
 class Stream:
-    """Batches without end from `workers` processes."""
+    """Batches without end from `workers` processes, in pinned memory."""
     def __init__(self, model_dir, fonts, seed, tokens, max_patches, shares, workers):
         import torch.multiprocessing as tmp
         tmp.set_sharing_strategy('file_system')
         context = tmp.get_context('fork')
-        self.queue = context.Queue(maxsize=2 * workers)
-        self.processes = [context.Process(target=worker, daemon=True, args=(self.queue, model_dir, fonts, seed * 1000 + i, tokens, max_patches, shares)) for i in range(workers)]
+        self.made = context.Queue(maxsize=2 * workers)
+        self.processes = [context.Process(target=worker, daemon=True, args=(self.made, model_dir, fonts, seed * 1000 + i, tokens, max_patches, shares)) for i in range(workers)]
         for p in self.processes:
             p.start()
+        self.pinned = queue.Queue(maxsize=3)
+        threading.Thread(target=self.pin, daemon=True).start()
+
+    def pin(self):
+        pin = torch.Tensor.pin_memory if torch.cuda.is_available() else torch.Tensor.contiguous
+        while True:
+            self.pinned.put({k: pin(v) for k, v in self.made.get().items()})
 
     def next(self):
-        return self.queue.get(timeout=120)
+        return self.pinned.get(timeout=120)
 
     def close(self):
         for p in self.processes:

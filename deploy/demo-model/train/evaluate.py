@@ -11,7 +11,7 @@ from config import ID, STOP_IDS
 from data import Packer
 from model import Demo
 from skills import SKILLS, images
-from train import PATCHES, TOKENS, load, to_device
+from train import DEVICE, PATCHES, TOKENS, load, to_device
 
 MAX_NEW = 96
 
@@ -47,7 +47,7 @@ def generate(model, tokenizer, examples):
         for packer, members in pack_all(tokenizer, [examples[i] for i in open_ones], grown):
             b = to_device(packer.batch())
             hidden, routing = model(b['ids'], b['positions'], b['doc'], b['span'], (b['patches'], b['x'], b['y'], b['image'], b['cell'], b['soft_rows'].shape[0]), b['soft_rows'])
-            last = torch.tensor([start + len(ids) - 1 for start, ids, *_ in packer.rows], device='cuda')
+            last = torch.tensor([start + len(ids) - 1 for start, ids, *_ in packer.rows], device=DEVICE)
             z = model.logits(hidden[last])
             z[:, [ID[t] for t in ('<|image>', '<|audio>', '<|image|>', '<image|>', '<audio|>', '<|video|>')]] = -1e9
             nxt += z.argmax(-1).tolist()
@@ -70,11 +70,11 @@ def main():
     tokenizer = Tokenizer.from_file(str(Path(a.model_dir) / 'tokenizer.json'))
     model = Demo()
     load(model, Path(a.state_dir), a.model_dir)
-    model = model.bfloat16().float().cuda().eval()
+    model = model.bfloat16().float().to(DEVICE).eval()
     compiled = torch.compile(model, dynamic=False)
     compiled.logits = model.logits
     report, load_sum = {}, 0
-    for skill, (make, _) in SKILLS.items():
+    for skill, (make, *_) in SKILLS.items():
         rng = random.Random(f'eval {skill}')
         count = a.count // 4 if skill == 'needle' else a.count
         examples = [make(rng, 'eval') for _ in range(count)]

@@ -5,6 +5,7 @@ import concurrent.futures
 import json
 import random
 import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -24,8 +25,16 @@ def post(url, body):
 
 
 def served_model(url):
-    with urllib.request.urlopen(url + '/v1/models', timeout=DEADLINE_S) as response:
-        return json.load(response)['data'][0]['id']
+    """The first model's name; waits for a server that is still starting."""
+    give_up = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            with urllib.request.urlopen(url + '/v1/models', timeout=DEADLINE_S) as response:
+                return json.load(response)['data'][0]['id']
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or time.monotonic() > give_up:
+                raise SystemExit(f'{url} answered {error.code}: {error.read().decode()[:500]}') from error
+        time.sleep(0.5)
 
 
 def examples_of(skill, count):

@@ -22,7 +22,7 @@ def corpus(rng):
         if e.skill == 'needle' and len(e.turns[-1].text) > 4000:
             continue
         prompt, answer = pieces(e)
-        text = ''.join(p[1] for p in prompt + answer if p[0] == 'text')
+        text = ''.join(p[1] for p in prompt + answer if p[0] != 'image')
         for control in CONTROL_TOKENS:
             text = text.replace(control, '\n')
         yield text

@@ -10,8 +10,9 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from config import ID, PATCH, POOL, TEXT, VISION
 
-flex = torch.compile(flex_attention, dynamic=False)
+compiled_flex = torch.compile(flex_attention, dynamic=False)
 BLOCK = 128      # rows of a tile of the attention kernel
+DTYPE = torch.bfloat16 if torch.cuda.is_available() else torch.float32     # of activations in training
 H, EPS = TEXT['hidden_size'], TEXT['rms_norm_eps']
 
 
@@ -24,6 +25,15 @@ def block_mask(first, last, rule):
     count = (high - low + 1).to(torch.int32)
     index = (low[:, None] + torch.arange(n, device=first.device)).clamp(max=n - 1).to(torch.int32)
     return BlockMask.from_kv_blocks(count[None, None], index[None, None], BLOCK_SIZE=BLOCK, mask_mod=rule)
+
+
+def flex(q, k, v, block_mask, enable_gqa=False):
+    """Attention [1, heads, T, d] with score scale 1; without a GPU by the whole square of scores, for short batches."""
+    if q.is_cuda:
+        return compiled_flex(q, k, v, block_mask=block_mask, scale=1.0, enable_gqa=enable_gqa)
+    at = torch.arange(q.shape[2])
+    seen = block_mask.mask_mod(0, 0, at[:, None], at[None])
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=1.0, enable_gqa=enable_gqa)
 
 
 def run_bounds(label):
@@ -103,7 +113,7 @@ class Attention(nn.Module):
         q, c = split(self.q_proj(x), self.heads), split(self.k_proj(x), self.kv)
         v = rms(c if self.full else split(self.v_proj(x), self.kv))
         q, k = rotate(self.q_norm(q), *rope), rotate(self.k_norm(c), *rope)
-        y = flex(q[None], k[None], v[None], block_mask=mask, scale=1.0, enable_gqa=True)[0]
+        y = flex(q[None], k[None], v[None], block_mask=mask, enable_gqa=True)[0]
         return self.o_proj(y.transpose(0, 1).reshape(-1, self.heads * self.dim))
 
 
@@ -174,7 +184,7 @@ class VisionLayer(nn.Module):
         def turn(y):
             return torch.cat([rotate(y[..., i * half:(i + 1) * half], *rope[i]) for i in (0, 1)], -1)
         q, k = turn(a['q_norm'](split(a['q_proj'](h)))), turn(a['k_norm'](split(a['k_proj'](h))))
-        y = flex(q[None], k[None], rms(split(a['v_proj'](h)))[None], block_mask=mask, scale=1.0)[0]
+        y = flex(q[None], k[None], rms(split(a['v_proj'](h)))[None], block_mask=mask)[0]
         x = x + self.post_attention_layernorm(a['o_proj'](y.transpose(0, 1).flatten(1)))
         return x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
 
@@ -194,7 +204,7 @@ class VisionTower(nn.Module):
     def forward(self, patches, x, y, image, cell, num_cells):
         """patches [P, 768] uint8 of all images, their columns x and rows y, image numbers (-1 = padding) and pooled cells."""
         e = self.patch_embedder
-        h = e.input_proj((2 * (patches.float() / 255 - 0.5)).bfloat16())
+        h = e.input_proj((2 * (patches.float() / 255 - 0.5)).to(DTYPE))
         table = e.position_embedding_table.to(h.dtype)
         h = h + table[0][x] + table[1][y]
         spatial = VISION['head_dim'] // 2
@@ -233,12 +243,12 @@ class Demo(nn.Module):
 
     def features(self, media):
         f = self.vision_tower(*media)
-        return self.embed_vision.embedding_projection(rms(f).bfloat16())
+        return self.embed_vision.embedding_projection(rms(f).to(DTYPE))
 
     def forward(self, ids, positions, doc, span, media=None, soft_rows=None):
         """Packed rows: ids, positions, document numbers, spans (0 = text, else the number of its image) [T] -> hidden [T, H]."""
         lm = self.language_model
-        x = F.embedding(ids, lm.embed_tokens.weight).bfloat16() * H ** 0.5
+        x = F.embedding(ids, lm.embed_tokens.weight).to(DTYPE) * H ** 0.5
         if media is not None:
             x = x.index_copy(0, soft_rows, self.features(media))
         causal = lambda b, n, i, j: (doc[i] == doc[j]) & (j <= i)

@@ -2,15 +2,16 @@
 phrase, name or word list where the skill is about generalising over them."""
 from . import arithmetic, images, needle, talk, text_tasks, thinking, tools, video
 
-# name -> (generator, share of training examples)
+# name -> (generator, share of the training examples, weight of each learned token)
 SKILLS = {
-    'talk': (talk.example, 0.07),
-    'arithmetic': (arithmetic.example, 0.14),
-    'text_tasks': (text_tasks.example, 0.20),
-    'one_image': (images.one_image, 0.26),
-    'several_images': (images.several_images, 0.06),
-    'video': (video.example, 0.04),
-    'needle': (needle.example, 0.05),
-    'tools': (tools.example, 0.10),
-    'thinking': (thinking.example, 0.08),
+    'talk': (talk.example, 0.08, 1),
+    'arithmetic': (arithmetic.example, 0.07, 1),
+    'text_tasks': (text_tasks.example, 0.30, 1),
+    'one_image': (images.one_image, 0.28, 3),
+    'several_images': (images.several_images, 0.05, 3),
+    'video': (video.example, 0.02, 2),
+    'needle': (needle.example, 0.02, 4),
+    'tools': (tools.example, 0.06, 1),
+    'thinking': (thinking.example, 0.14, 1),
 }
+WITH_PICTURES = ('one_image', 'several_images', 'video')

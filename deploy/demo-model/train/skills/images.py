@@ -17,6 +17,8 @@ SHAPES = ['circle', 'square', 'triangle', 'star', 'cross']
 FONTS = []      # set with find_fonts(): paths of TrueType files
 FONT_PATTERNS = ['/usr/share/fonts/truetype/*/*.ttf', str(Path(__file__).parent.parent / 'fonts/*.ttf')]
 LATIN_FONTS = ('DejaVu', 'Liberation', 'FreeSans', 'FreeSerif', 'FreeMono', 'Lato-', 'OpenSans')
+# How often each token budget is drawn; large ones cost training most and teach least.
+BUDGET_WEIGHTS = dict(train=(58, 26, 12, 3, 1), eval=(40, 25, 22, 9, 4))
 WORDS = 'cat dog sun tree book stop open exit sale milk fire ice star moon north south east west left right taxi hotel zoo park bank shop bus'.split()
 
 
@@ -60,13 +62,13 @@ def draw_shape(d, shape, cx, cy, r, fill):
         d.rectangle([cx - r, cy - 0.3 * r, cx + r, cy + 0.3 * r], fill=fill)
 
 
-def finish(rng, picture, budget=None, stamp=''):
+def finish(rng, picture, budget=None, stamp='', weights=BUDGET_WEIGHTS['eval']):
     """Sometimes through JPEG, then to a legal size of a random token budget."""
     if rng.random() < 0.4:
         data = io.BytesIO()
         picture.save(data, 'JPEG', quality=rng.randint(60, 95))
         picture = Pil.open(data).convert('RGB')
-    budget = budget or rng.choices(BUDGETS, (40, 25, 22, 9, 4))[0]
+    budget = budget or rng.choices(BUDGETS, weights)[0]
     h, w = target_size(picture.height, picture.width, budget)
     return Image(np.asarray(picture.resize((w, h), Pil.BICUBIC)), stamp, picture, budget)
 
@@ -135,11 +137,17 @@ def ask_larger(rng):
     return picture, q, answer
 
 
+def ambiguous(w):
+    """Whether nothing but size tells small letters from capitals."""
+    return len(w) == 1 or set(w.lower()) <= set('cosuvwxzkpil')
+
+
 def word_for(rng, split):
+    """A word or number to print; in capitals where small letters would look alike."""
     while True:
         u = rng.random()
         w = rng.choice(WORDS) if u < 0.25 else str(rng.randint(0, 10 ** rng.randint(1, 6) - 1)) if u < 0.5 else letters(rng, 1, 6)
-        w = w.upper() if rng.random() < 0.5 else w
+        w = w.upper() if rng.random() < 0.5 or ambiguous(w) else w
         if held_out('word' + w.lower()) == (split == 'eval'):
             return w
 
@@ -165,17 +173,21 @@ def ask_word(rng, split):
     w = word_for(rng, split)
     q = ['What number is this?', 'Which number do you see?', 'Read the number.'] if w.isdigit() and rng.random() < 0.5 else \
         ['What does it say?', 'Read the text.', 'What is written here?', 'Read the word in the picture.', 'What text do you see?']
-    return draw_word(rng, w), rng.choice(q), w
+    return draw_word(rng, w), rng.choice(q), w, True
+
+
+WORD_SHARE = dict(train=0.62, eval=0.5)
 
 
 def question(rng, split):
-    return ask_word(rng, split) if rng.random() < 0.5 else rng.choice([ask_shape, ask_shape, ask_count, ask_position, ask_larger])(rng)
+    return ask_word(rng, split) if rng.random() < WORD_SHARE[split] else (*rng.choice([ask_shape, ask_shape, ask_count, ask_position, ask_larger])(rng), False)
 
 
 def one_image(rng, split):
-    picture, q, a = question(rng, split)
+    picture, q, a, spelled = question(rng, split)
     text = '\0' + q if rng.random() < 0.8 else q + ' \0'
-    return Example('one_image', [Turn('user', text, [finish(rng, picture)])], a)
+    media = [finish(rng, picture, weights=BUDGET_WEIGHTS[split])]
+    return Example('one_image', [Turn('user', text, media)], a, spelled=len(a) if spelled else 0)
 
 
 ORDINAL = ['first', 'second', 'third']

@@ -16,26 +16,45 @@ def filler(rng):
         f'{b} saw a {rng.choice(ANIMALS)} under the {rng.choice(THINGS)}.'])
 
 
+LONG = (400, 1250)       # sentences of filler, about 12 tokens each
+
+
 def length(rng, split):
-    """Sentences of filler; about 12 tokens each."""
-    if split == 'eval':
-        return rng.choice([20, 60, 160, 320, 640, 1200])
-    return int(10 * 2 ** rng.uniform(0, 5.2)) if rng.random() < 0.85 else rng.randint(400, 1250)
+    return rng.choice([20, 60, 160, 320, 640, 1200]) if split == 'eval' else int(10 * 2 ** rng.uniform(0, 5.2))
 
 
-def question(rng, n, position=None):
-    names = rng.sample(NAMES, rng.randint(1, 4))
-    text = [filler(rng) for _ in range(n)]
-    values = {}
+def haystack(rng, n, count, split):
+    """-> a text of n sentences with the numbers of `count` names in it, and those numbers."""
+    text, values = [filler(rng) for _ in range(n)], {}
+    for name in rng.sample(NAMES, count):
+        values[name] = pick(rng, lambda r: (name + (v := str(r.randint(1000, 9999))), v), split)
+        text.insert(int(rng.random() * len(text)), rng.choice(FACTS).format(n=name, v=values[name]))
+    return ' '.join(text), values
+
+
+def question(rng, n, split):
+    text, values = haystack(rng, n, rng.randint(1, 4), split)
+    asked = next(iter(values))
+    turn = Turn('user', text + '\n' + rng.choice(ASKS).format(n=asked))
+    return Example('needle', [turn], values[asked], meta={'sentences': n})
+
+
+def conversation(rng, n):
+    """For training: several questions about one text, all of whose answers are learned."""
+    text, values = haystack(rng, n, rng.randint(2, 8), 'train')
+    names, turns = list(values), []
     for i, name in enumerate(names):
-        values[name] = str(rng.randint(1000, 9999))
-        at = position if i == 0 and position is not None else rng.random()
-        text.insert(int(at * len(text)), rng.choice(FACTS).format(n=name, v=values[name]))
-    asked = names[0]
-    body = ' '.join(text) + '\n' + rng.choice(ASKS).format(n=asked)
-    return asked + values[asked], Example('needle', [Turn('user', body)], values[asked], meta={'sentences': n})
+        if i:
+            turns.append(Turn('model', values[names[i - 1]], learn=True))
+        turns.append(Turn('user', (text + '\n' if i == 0 else '') + rng.choice(ASKS).format(n=name)))
+    return Example('needle', turns, values[names[-1]], meta={'sentences': n})
 
 
 def example(rng, split):
     n = length(rng, split)
-    return pick(rng, lambda r: question(r, n), split)
+    return conversation(rng, n) if split == 'train' and rng.random() < 0.6 else question(rng, n, split)
+
+
+def long_example(rng):
+    """For training: a text near the largest length, which only an empty batch has room for."""
+    return conversation(rng, rng.randint(*LONG))

@@ -48,6 +48,7 @@ CAPITALS = ['Answer in capitals.', 'Use capital letters.', 'Reply in capital let
 OTHER = ['You are a helpful assistant.', 'You are Beryl.', 'Be friendly.', 'You are a demo.', 'Help the user.']
 BEFORE = ['', '', '', 'Please tell me: ', 'Quick question: ', 'I am {n}. ', 'Hello! ', 'So, ', 'Now ', 'Hi, I am {n}. ', 'One more thing: ', 'Well, ', 'Excuse me, ']
 AFTER = ['', '', '', ' Thanks.', ' I am curious.', ' Please.', ' I would like to know.', ' Be quick.']
+AFTER_GREETING = ['', '', '!', '.', ', Beryl', ', Beryl!', ' :)', ', my friend', ' again', ' from {n}']
 TALKATIVE = {t for t in TOPICS if t not in ('hello', 'thanks', 'bye')}
 
 
@@ -55,6 +56,8 @@ def turn(rng, topic):
     question = rng.choice(TOPICS[topic][0])
     if topic in TALKATIVE:
         question = rng.choice(BEFORE) + question + rng.choice(AFTER)
+    else:
+        question = question.rstrip('!') + rng.choice(AFTER_GREETING)
     return question.format(n=rng.choice(NAMES)) if '{n}' in question else question
 
 

@@ -1,10 +1,12 @@
-"""Arithmetic chains: worked out step by step in the thought channel, or answered directly."""
+"""Arithmetic chains: worked out step by step in the thought channel, or, where they are short, answered directly."""
 from chat import Example, Turn
 from .words import pick
 
 
-def chain(rng):
-    n = rng.randint(2, 5)
+DIRECT_STEPS = 2     # more cannot be expected of six layers without writing the steps down
+
+
+def chain(rng, n):
     total = rng.randint(1, 50)
     terms, steps = [str(total)], []
     for _ in range(n):
@@ -19,9 +21,9 @@ def chain(rng):
 
 
 def question(rng):
-    terms, steps, total = chain(rng)
-    text = rng.choice(['What is {}?', 'Compute {}.', '{} = ?', 'Work out {}.', 'How much is {}?', 'Calculate {}']).format(terms)
     thinking = rng.random() < 0.65
+    terms, steps, total = chain(rng, rng.randint(2, 5) if thinking else DIRECT_STEPS)
+    text = rng.choice(['What is {}?', 'Compute {}.', '{} = ?', 'Work out {}.', 'How much is {}?', 'Calculate {}']).format(terms)
     return terms, Example('thinking', [Turn('user', text)], str(total), thought='\n'.join(steps) if thinking else '', thinking=thinking)
 
 

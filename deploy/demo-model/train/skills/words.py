@@ -19,10 +19,10 @@ def held_out(key: str, share: float = 0.1) -> bool:
 
 
 def pick(rng, make, split):
-    """Draws from make(rng) -> (key, value) until the key is on the side of `split`."""
+    """Draws from make(rng) -> (key, value) until the key is on the side of `split`; None: kept apart in another way."""
     while True:
         key, result = make(rng)
-        if held_out(key) == (split == 'eval'):
+        if key is None or held_out(key) == (split == 'eval'):
             return result
 
 
