@@ -68,6 +68,9 @@ class ExpertExchange {
   ExpertExchange(comm::Communicator& communicator, kernels::Ops& ops, const Placement& placement,
                  const ExchangeLimits& limits);
   ~ExpertExchange();
+  // What is taken: on a device exactly, on the host about.
+  static size_t num_bytes(const Placement& placement, const ExchangeLimits& limits,
+                          bool memory_is_host);
   ExpertExchange(const ExpertExchange&) = delete;
   ExpertExchange& operator=(const ExpertExchange&) = delete;
 

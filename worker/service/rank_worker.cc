@@ -13,7 +13,7 @@
 #include "parallel/wire/connection.h"
 #include "worker/engine/rank_feature_jobs.h"
 #include "worker/engine/step_executor.h"
-#include "worker/service/cache_sizing.h"
+#include "worker/service/memory_report.h"
 #include "worker/service/rank_device.h"
 
 namespace beryl::service {
@@ -46,9 +46,11 @@ SessionEnd RankWorker::run() {
   check_device(context_.options, context_.communicator.size());
   const LaunchPlan plan =
       agree_on_launch(context_.options, config, context_.communicator, context_.num_local_ranks);
+  // One table is enough: ranks take about the same.
+  if (context_.communicator.rank() == 0) log_memory(config, plan);
   const int num_threads = threads_per_rank(context_.options, context_.num_local_ranks);
   RankModel model(context_.options, config, plan, context_.communicator, num_threads);
-  log_start(config, plan, model.weight_bytes());
+  log_start(plan, model.weight_bytes());
 
   const wire::Registration registration =
       make_registration(context_.options, config, plan, context_.communicator,
@@ -61,11 +63,16 @@ SessionEnd RankWorker::run() {
   return session->ended();
 }
 
-void RankWorker::log_start(const model::ModelConfig& config, const LaunchPlan& plan,
-                           size_t weight_bytes) {
-  context_.log.info("weights {}, {}, up to {} positions a request",
-                    base::format_bytes(static_cast<double>(weight_bytes)),
-                    describe(config, plan.cache, kv_dtype(context_.options)), plan.max_model_len);
+void RankWorker::log_memory(const model::ModelConfig& config, const LaunchPlan& plan) {
+  const CachePlan agreed = {.size = plan.cache, .max_model_len = plan.max_model_len};
+  for (const std::string& line : memory_table(plan.memory, config, agreed)) {
+    context_.log.info("{}", line);
+  }
+}
+
+void RankWorker::log_start(const LaunchPlan& plan, size_t weight_bytes) {
+  context_.log.info("weights {} loaded, up to {} positions a request",
+                    base::format_bytes(static_cast<double>(weight_bytes)), plan.max_model_len);
 }
 
 std::shared_ptr<Session> RankWorker::join(const wire::Registration& registration, SessionEnd& end) {

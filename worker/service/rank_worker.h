@@ -46,7 +46,8 @@ class RankWorker {
   std::unique_ptr<BulkSession> open_bulk(Session& session, const wire::GroupLimits& limits,
                                          const wire::Registration& registration,
                                          engine::PictureStore& pictures);
-  void log_start(const model::ModelConfig& config, const LaunchPlan& plan, size_t weight_bytes);
+  void log_memory(const model::ModelConfig& config, const LaunchPlan& plan);
+  void log_start(const LaunchPlan& plan, size_t weight_bytes);
 
   RankContext context_;
   std::mutex mutex_;

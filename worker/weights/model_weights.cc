@@ -39,10 +39,6 @@ struct Piece {
   size_t num_bytes = 0;
 };
 
-bool is_expert_tensor(const TensorSpec& spec) {
-  return spec.name.find(".experts.") != std::string::npos;
-}
-
 bool is_consecutive(std::span<const int32_t> ids) {
   for (size_t i = 1; i < ids.size(); ++i) {
     if (ids[i] != ids[i - 1] + 1) return false;
@@ -114,8 +110,8 @@ class ModelWeights::Builder {
   };
 
   int64_t first_dim(const TensorSpec& spec) const {
-    return is_expert_tensor(spec) ? static_cast<int64_t>(options_.local_experts.size())
-                                  : spec.shape[0];
+    return spec.is_per_expert() ? static_cast<int64_t>(options_.local_experts.size())
+                                : spec.shape[0];
   }
   size_t slot_bytes(const TensorSpec& spec) const {
     return spec.num_bytes() / static_cast<size_t>(spec.shape[0]);
@@ -151,7 +147,7 @@ void ModelWeights::Builder::place_in_memory(const TensorSpec& spec, const std::b
                        .num_bytes = num_bytes});
     memory_bytes_ += num_bytes;
   };
-  if (is_expert_tensor(spec)) {
+  if (spec.is_per_expert()) {
     const size_t bytes = slot_bytes(spec);
     for (const int32_t id : options_.local_experts) add(static_cast<size_t>(id) * bytes, bytes);
   } else {
@@ -164,7 +160,7 @@ void ModelWeights::Builder::place_in_memory(const TensorSpec& spec, const std::b
 
 void ModelWeights::Builder::place_mapped(const TensorSpec& spec, const std::byte* source) {
   size_t offset = 0;
-  if (is_expert_tensor(spec) && !options_.local_experts.empty()) {
+  if (spec.is_per_expert() && !options_.local_experts.empty()) {
     offset = static_cast<size_t>(options_.local_experts.front()) * slot_bytes(spec);
   }
   const size_t num_bytes = static_cast<size_t>(first_dim(spec)) * slot_bytes(spec);
@@ -179,7 +175,7 @@ void ModelWeights::Builder::place_checkpoint(const Checkpoint& checkpoint) {
   const bool in_place = is_consecutive(options_.local_experts);
   for (const TensorSpec& spec : specs_) {
     const std::byte* source = checkpoint.find(spec.name).data().data();
-    if (is_on_device(options_) || (is_expert_tensor(spec) && !in_place)) {
+    if (is_on_device(options_) || (spec.is_per_expert() && !in_place)) {
       place_in_memory(spec, source);
     } else {
       place_mapped(spec, source);
