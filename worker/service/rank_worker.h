@@ -5,6 +5,8 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <string>
 
 #include "parallel/base/log.h"
 #include "parallel/comm/communicator.h"
@@ -41,7 +43,7 @@ class RankWorker {
  private:
   std::shared_ptr<Session> join(const wire::Registration& registration, SessionEnd& end);
   void serve(Session& session, RankModel& model, const wire::Registration& registration);
-  void execute_plans(Session& session, engine::StepExecutor& executor);
+  void run_plans(Session& session, engine::StepExecutor& executor);
   // Null after a failure, which has ended the session.
   std::unique_ptr<BulkSession> open_bulk(Session& session, const wire::GroupLimits& limits,
                                          const wire::Registration& registration,
@@ -53,6 +55,7 @@ class RankWorker {
   std::mutex mutex_;
   std::string stop_reason_;
   std::shared_ptr<Session> session_;
+  std::optional<std::string> device_failure_;
 };
 
 }  // namespace beryl::service
