@@ -21,8 +21,10 @@
 // DeviceError (device_error.h) from any call after the fault; only destruction is allowed then.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 
 #include "kernels/hashed_weights.h"
 #include "kernels/sampling.h"
@@ -151,6 +153,9 @@ struct FfnMergeWeights {
   float layer_scalar = 1;
 };
 
+// Writes bytes [offset, offset + num_bytes) of what is uploaded.
+using UploadSource = std::function<void(size_t offset, std::byte* to, size_t num_bytes)>;
+
 class Ops {
  public:
   virtual ~Ops() = default;
@@ -167,6 +172,10 @@ class Ops {
   // thread; `from` may change as soon as it returns. download: waits for what was started before.
   virtual void upload(void* to, const void* from, size_t num_bytes) {
     std::memcpy(to, from, num_bytes);
+  }
+  // upload of what `fill` writes, part by part, without a copy of it all on the host. Any thread.
+  virtual void upload_from(void* to, size_t num_bytes, const UploadSource& fill) {
+    fill(0, static_cast<std::byte*>(to), num_bytes);
   }
   virtual void download(void* to, const void* from, size_t num_bytes) {
     std::memcpy(to, from, num_bytes);

@@ -3,6 +3,7 @@
 
 #include "parallel/base/log.h"
 #include "parallel/wire/secret.h"
+#include "worker/service/dry_run.h"
 #include "worker/service/launch.h"
 #include "worker/service/stop_signals.h"
 #include "worker/service/worker_options.h"
@@ -12,6 +13,7 @@ int main(int argc, char** argv) {
   const auto parsed = service::parse_worker_options(argc, argv);
   if (!parsed.run) return parsed.exit_code;
   const service::WorkerOptions& options = parsed.options;
+  if (options.dry_run) return service::run_dry(options, std::max(1, options.ranks_as_threads));
   service::end_with_parent();
   const auto secret = wire::Secret::load(options.secret_file);
   if (!secret) {

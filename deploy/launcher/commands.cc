@@ -154,6 +154,15 @@ Command coordinator_command(const ServeOptions& options, const Programs& program
   return command;
 }
 
+Command dry_run_command(const ServeOptions& options, const Programs& programs) {
+  Command command;
+  command.arguments = {programs.worker, options.model, "--dry-run", "--ranks-as-threads",
+                       std::to_string(options.workers)};
+  append_forwarded(options, ForwardedFlag::kWorker, &command);
+  append_log_flags(options, &command);
+  return command;
+}
+
 Command job_command(const ServeOptions& options, const Programs& programs, const Job& job) {
   Command command;
   command.environment.emplace_back(kLaunchVariable, job.launch_id);

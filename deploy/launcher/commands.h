@@ -37,4 +37,7 @@ struct Job {
 // mpirun with one process a rank; the worker alone where there is one rank and no MPI.
 Command job_command(const ServeOptions& options, const Programs& programs, const Job& job);
 
+// The worker that prints the memory plan of a rank, for --dry-run.
+Command dry_run_command(const ServeOptions& options, const Programs& programs);
+
 }  // namespace beryl::launcher

@@ -1,10 +1,27 @@
 // beryl: the launcher that people type.
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "deploy/launcher/launcher.h"
 #include "deploy/launcher/tied_exec.h"
 
 namespace {
+
+// Returns only when the program cannot be started.
+int become(const beryl::launcher::Command& command, beryl::base::Logger& log) {
+  std::vector<std::string> arguments = command.arguments;
+  std::vector<char*> pointers;
+  for (std::string& argument : arguments) pointers.push_back(argument.data());
+  pointers.push_back(nullptr);
+  execv(pointers.front(), pointers.data());
+  log.error("cannot start {}: {}", command.arguments.front(), std::strerror(errno));
+  return EXIT_FAILURE;
+}
 
 int serve(beryl::launcher::ServeOptions options) {
   using namespace beryl::launcher;
@@ -14,6 +31,7 @@ int serve(beryl::launcher::ServeOptions options) {
     log.error("{}", programs.error().message);
     return EXIT_FAILURE;
   }
+  if (options.dry_run) return become(dry_run_command(options, *programs), log);
   auto folder = RuntimeFolder::create();
   if (!folder) {
     log.error("{}", folder.error().message);

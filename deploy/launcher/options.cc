@@ -12,6 +12,8 @@ constexpr const char* kEngineSection = "Engine";
 constexpr const char* kFailureSection = "Failure";
 constexpr const char* kOperationSection = "Operation";
 
+constexpr const char* kDeviceMemory = "--device-memory";
+
 constexpr const char* kExamples = R"(Examples:
   beryl serve models/gemma --workers 2
       one group of two ranks, each holding half of the experts, on http://127.0.0.1:8000
@@ -19,6 +21,8 @@ constexpr const char* kExamples = R"(Examples:
       two copies of the model, open to the network
   beryl serve CONFIG_DIR --load-format dummy --seed 1 --tokenizer TOKENIZER_DIR
       random weights of the size config.json gives: for measurements without files
+  beryl serve models/gemma --device cuda --dry-run --device-memory 80GB
+      what a rank's memory would go to on a GPU of that size, which need not be here
 
 Stop with Ctrl-C: running requests are finished first, a second Ctrl-C ends at once.)";
 
@@ -77,6 +81,11 @@ void add_cluster_and_operation(CLI::App* app, ServeOptions* options) {
       ->check(CLI::Range(1U, kMaxGroups).description(""))
       ->capture_default_str()
       ->group(kClusterSection);
+  CLI::Option* const dry_run =
+      app->add_flag("--dry-run", options->dry_run,
+                    "Print the memory plan of a rank and what options cost, start nothing")
+          ->group(kOperationSection);
+  app->get_option(kDeviceMemory)->needs(dry_run);
   app->add_option_function<uint32_t>(
          "--startup-timeout",
          [options](uint32_t seconds) { options->startup_timeout = std::chrono::seconds(seconds); },
@@ -144,9 +153,19 @@ const std::vector<ForwardedFlag>& forwarded_flags() {
       {"--device", "DEVICE", kEngineSection, "cpu, or cuda for one GPU (default: cpu)", F::kWorker},
       {"--threads", "N", kEngineSection, "Threads of a rank (default: cores / ranks)", F::kWorker},
       {"--kv-cache-memory", "SIZE", kEngineSection, "KV cache of a rank, e.g. 8GB", F::kWorker},
+      {"--kv-cache-dtype", "DTYPE", kEngineSection,
+       "auto, bf16 (cuda) or float32 (cpu): what keys and values are kept as", F::kWorker},
+      {"--gpu-memory-utilization", "F", kEngineSection,
+       "Part of a GPU's memory that a rank may use (default: 0.92)", F::kWorker},
+      {"--feature-cache-tokens", "N", kEngineSection,
+       "Soft tokens of pictures a rank keeps; 0: no pictures (default: 16384)", F::kWorker},
       {"--block-size", "N", kEngineSection, "Positions of a KV cache block", F::kWorker},
-      {"--max-num-seqs", "N", kEngineSection, "Requests a rank computes at once", F::kWorker},
-      {"--max-num-batched-tokens", "N", kEngineSection, "Tokens of one step on one rank",
+      {"--max-num-seqs", "N", kEngineSection,
+       "Requests a rank computes at once (default: 64; cuda 256)", F::kWorker},
+      {"--max-num-batched-tokens", "N", kEngineSection,
+       "Tokens of one step on one rank (default: 2048; cuda 8192)", F::kWorker},
+      {kDeviceMemory, "SIZE", kOperationSection,
+       "Dry run: plan for a device of this size, e.g. 80GB (default: the one that is here)",
        F::kWorker},
       {"--collective-timeout", "S", kFailureSection, "Longest wait for other ranks in a step",
        F::kWorker},

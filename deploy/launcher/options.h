@@ -35,6 +35,7 @@ struct ServeOptions {
   uint32_t groups = 1;
   std::chrono::seconds shutdown_timeout{60};
   std::chrono::seconds startup_timeout{1800};
+  bool dry_run = false;  // print the memory plan of a rank, start nothing
   base::LogLevel log_level = base::LogLevel::kInfo;
   base::LogFormat log_format = base::LogFormat::kText;
   // Given forwarded flags: name without dashes -> value ("" of a switch).

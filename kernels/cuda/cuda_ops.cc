@@ -50,6 +50,9 @@ class CudaOps final : public Ops {
   void upload(void* to, const void* from, size_t num_bytes) override {
     staging_.upload(to, from, num_bytes, stream_.get());
   }
+  void upload_from(void* to, size_t num_bytes, const UploadSource& fill) override {
+    staging_.upload_from(to, num_bytes, fill, stream_.get());
+  }
   void download(void* to, const void* from, size_t num_bytes) override;
   void fill_hashed(const HashedTensor& tensor, uint64_t first_index, uint16_t* out,
                    size_t count) override;

@@ -11,6 +11,7 @@
 
 #include "kernels/cuda/event.h"
 #include "kernels/cuda/pinned_buffer.h"
+#include "kernels/ops.h"
 
 namespace beryl::kernels::cuda {
 
@@ -20,9 +21,13 @@ class Staging {
 
   // Returns when `from` may change; the copy itself is ordered in `stream`.
   void upload(void* to, const void* from, size_t num_bytes, cudaStream_t stream);
+  // The same of what `fill` writes into the pinned buffers, at most kSlotBytes a call.
+  void upload_from(void* to, size_t num_bytes, const UploadSource& fill, cudaStream_t stream);
 
  private:
-  static constexpr size_t kNumSlots = 4;
+  // A reader of files brings about 5 GB/s, the bus takes 50: as many fill as the bus can empty, and
+  // some more wait for their copy.
+  static constexpr size_t kNumSlots = 16;
   static constexpr size_t kSlotBytes = 8 << 20;
 
   struct Slot {

@@ -214,6 +214,16 @@ ExpertExchange::ExpertExchange(comm::Communicator& communicator, kernels::Ops& o
   }
 }
 
+size_t ExpertExchange::num_bytes(const Placement& placement, const ExchangeLimits& limits,
+                                 bool memory_is_host) {
+  const size_t num_local = placement.local_experts(0).size();
+  if (!memory_is_host) return LocalExperts::num_bytes(placement.num_experts(), limits);
+  const size_t received =
+      static_cast<size_t>(placement.num_ranks()) * static_cast<size_t>(rows_per_round(limits));
+  const size_t copies = 4 + std::min(static_cast<size_t>(limits.top_k), num_local);
+  return received * copies * static_cast<size_t>(limits.hidden_size) * sizeof(float);
+}
+
 ExpertExchange::~ExpertExchange() = default;
 
 base::Status ExpertExchange::begin(const StepShape& shape, const RoutedRows& rows) {

@@ -50,7 +50,7 @@ struct ReceivedRows {
 // Equal on all ranks. Memory is taken once, at construction, for P * C received rows, where C is
 // the smaller of max_rows and round_capacity: about 4 * H * P * C * (4 + min(top_k, local experts))
 // bytes. On a device (operations whose memory is not the host's) a group has one rank, and memory
-// is taken for max_rows rows at a time.
+// is that of LocalExperts.
 struct ExchangeLimits {
   int hidden_size = 0;
   int top_k = 0;
@@ -68,6 +68,9 @@ class ExpertExchange {
   ExpertExchange(comm::Communicator& communicator, kernels::Ops& ops, const Placement& placement,
                  const ExchangeLimits& limits);
   ~ExpertExchange();
+  // What is taken: on a device exactly, on the host about.
+  static size_t num_bytes(const Placement& placement, const ExchangeLimits& limits,
+                          bool memory_is_host);
   ExpertExchange(const ExpertExchange&) = delete;
   ExpertExchange& operator=(const ExpertExchange&) = delete;
 

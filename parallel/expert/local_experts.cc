@@ -24,6 +24,11 @@ size_t stride_of(const ExchangeLimits& limits, int num_slots) {
   return (longest + kAlignment - 1) / kAlignment * kAlignment;
 }
 
+ExchangeLimits limits_of_pass(ExchangeLimits limits, int max_pass_rows) {
+  limits.max_rows = std::clamp(limits.max_rows, 1, max_pass_rows);
+  return limits;
+}
+
 std::vector<int32_t> slots_of(const Placement& placement) {
   std::vector<int32_t> slots(static_cast<size_t>(placement.num_experts()), -1);
   const auto local = placement.local_experts(0);
@@ -36,18 +41,19 @@ std::vector<int32_t> slots_of(const Placement& placement) {
 }  // namespace
 
 LocalExperts::LocalExperts(kernels::Ops& ops, const Placement& placement,
-                           const ExchangeLimits& limits)
+                           const ExchangeLimits& limits, int max_pass_rows)
     : ops_(ops),
-      limits_(limits),
+      limits_(limits_of_pass(limits, max_pass_rows)),
       num_experts_(placement.num_experts()),
       num_slots_(static_cast<int>(placement.local_experts(0).size())),
       slot_of_(slots_of(placement)),
-      ints_stride_(stride_of(limits, num_slots_)),
+      ints_stride_(stride_of(limits_, num_slots_)),
       slots_(ops, slot_of_.size() * sizeof(int32_t)),
       ints_(ops, kNumIntArrays * ints_stride_ * sizeof(int32_t)),
-      weights_(ops, num_entries(limits) * sizeof(float)),
+      weights_(ops, num_entries(limits_) * sizeof(float)),
       counts_(ops, static_cast<size_t>(num_slots_) * sizeof(int64_t)),
-      results_(ops, num_entries(limits) * static_cast<size_t>(limits.hidden_size) * sizeof(float)) {
+      results_(ops,
+               num_entries(limits_) * static_cast<size_t>(limits.hidden_size) * sizeof(float)) {
   BERYL_ASSERT(placement.num_ranks() == 1, "placement of {} ranks", placement.num_ranks());
   ops.upload(slots_.bytes(), slot_of_.data(), slot_of_.size() * sizeof(int32_t));
 }
@@ -67,10 +73,30 @@ kernels::ExpertGroups LocalExperts::groups() const {
           .load = reinterpret_cast<int64_t*>(counts_.bytes())};
 }
 
+size_t LocalExperts::num_bytes(int num_experts, const ExchangeLimits& limits, int max_pass_rows) {
+  const ExchangeLimits pass = limits_of_pass(limits, max_pass_rows);
+  const size_t ids = static_cast<size_t>(num_experts) * (sizeof(int32_t) + sizeof(int64_t));
+  const size_t ints = kNumIntArrays * stride_of(pass, num_experts) * sizeof(int32_t);
+  const size_t row = (1 + static_cast<size_t>(limits.hidden_size)) * sizeof(float);
+  return ids + ints + num_entries(pass) * row;
+}
+
 void LocalExperts::run(const RoutedRows& rows, const ExpertExchange::ExpertFunction& experts,
                        const TensorView& out) {
+  const int64_t num_rows = rows.x.shape[0];
+  for (int64_t begin = 0; begin < num_rows; begin += limits_.max_rows) {
+    const int64_t count = std::min<int64_t>(limits_.max_rows, num_rows - begin);
+    RoutedRows pass = rows;
+    pass.x = rows.x.rows(begin, count);
+    pass.topk_idx = rows.topk_idx.rows(begin, count);
+    pass.topk_weights = rows.topk_weights.rows(begin, count);
+    run_pass(pass, experts, out.rows(begin, count));
+  }
+}
+
+void LocalExperts::run_pass(const RoutedRows& rows, const ExpertExchange::ExpertFunction& experts,
+                            const TensorView& out) {
   const auto num_rows = static_cast<int>(rows.x.shape[0]);
-  BERYL_ASSERT(num_rows <= limits_.max_rows, "{} rows, at most {}", num_rows, limits_.max_rows);
   const kernels::ExpertGroups groups = this->groups();
   ops_.group_by_expert(rows.topk_idx, rows.topk_weights,
                        reinterpret_cast<const int32_t*>(slots_.bytes()), groups);

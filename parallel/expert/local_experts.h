@@ -15,9 +15,16 @@ namespace beryl::expert {
 
 class LocalExperts {
  public:
-  // `ops` must outlive it; `placement` is of one rank. Memory for max_rows rows is taken here:
-  // about 4 * H * max_rows * top_k bytes.
-  LocalExperts(kernels::Ops& ops, const Placement& placement, const ExchangeLimits& limits);
+  // Most rows of one pass over the experts; longer steps take several, with the same sums. Results
+  // of a pass are 4 * H * top_k bytes a row, and each pass reads the weights once more: at 4,096
+  // rows the products still take longer than that.
+  static constexpr int kMaxPassRows = 4096;
+
+  // `ops` must outlive it; `placement` is of one rank. num_bytes() are taken here.
+  LocalExperts(kernels::Ops& ops, const Placement& placement, const ExchangeLimits& limits,
+               int max_pass_rows = kMaxPassRows);
+  static size_t num_bytes(int num_experts, const ExchangeLimits& limits,
+                          int max_pass_rows = kMaxPassRows);
 
   // out [T, H] = the sum of the weighted expert rows of each row, in tree order.
   void run(const RoutedRows& rows, const ExpertExchange::ExpertFunction& experts,
@@ -27,11 +34,13 @@ class LocalExperts {
   std::vector<uint64_t> load() const;
 
  private:
+  void run_pass(const RoutedRows& rows, const ExpertExchange::ExpertFunction& experts,
+                const kernels::TensorView& out);
   kernels::ExpertGroups groups() const;
   int32_t* ints(int array) const;
 
   kernels::Ops& ops_;
-  const ExchangeLimits limits_;
+  const ExchangeLimits limits_;  // max_rows: of a pass
   const int num_experts_;
   const int num_slots_;
   std::vector<int32_t> slot_of_;  // [num_experts]

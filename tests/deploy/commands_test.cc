@@ -47,6 +47,18 @@ TEST(OptionsTest, RefusesWhatCannotBe) {
   }
 }
 
+TEST(OptionsTest, ADeviceIsAssumedForADryRunOnly) {
+  EXPECT_EQ(parse({"m", "--device-memory", "80GB"}).exit_code, 2);
+  const auto parsed = parse({"m", "--dry-run", "--device-memory", "80GB", "--device", "cuda",
+                             "--gpu-memory-utilization", "0.9", "--workers", "2"});
+  ASSERT_EQ(parsed.action, ParsedCommandLine::kServe);
+  EXPECT_TRUE(parsed.serve.dry_run);
+  EXPECT_THAT(dry_run_command(parsed.serve, kPrograms).arguments,
+              testing::IsSupersetOf({"/bin/beryl-worker", "m", "--dry-run", "--ranks-as-threads",
+                                     "2", "--device-memory", "80GB", "--device", "cuda",
+                                     "--gpu-memory-utilization", "0.9"}));
+}
+
 TEST(CommandsTest, NoSecretAndNoKeyIsEverAnArgument) {
   const auto parsed = parse({"m", "--api-key", "KEY1", "--api-key", "KEY2"});
   const Command command = coordinator_command(parsed.serve, kPrograms, "/run/secret");

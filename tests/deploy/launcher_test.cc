@@ -114,6 +114,18 @@ TEST_F(LauncherTest, RestartsAJobThatDies) {
   EXPECT_EQ(num_starts(), 2U);
 }
 
+TEST_F(LauncherTest, RestartsAJobWhoseDeviceFailed) {
+  // The worker's exit code for it, once it was ready.
+  write_script("worker", std::string("echo $$ >> $STATE/starts\n"
+                                     "trap 'exit 4' USR1\n") +
+                             kIdle);
+  write_script("coordinator", std::string(kDrain) + kAwaitStarts + kListening + "await 1\n" +
+                                  ready(1) + "kill -USR1 $(head -n 1 $STATE/starts)\nawait 2\n" +
+                                  ready(2) + kStopLauncher + kIdle);
+  EXPECT_EQ(run(), 0);
+  EXPECT_EQ(num_starts(), 2U);
+}
+
 TEST_F(LauncherTest, FindsRanksThatOutliveTheirMpirun) {
   // The rank leaves mpirun's process group and ignores polite signals, as a hung one does.
   write_script("mpirun",

@@ -50,6 +50,14 @@ VisionTower::VisionTower(const VisionTowerParts& parts, int64_t max_patches)
   patches_.shape[1] = patch_dim;
 }
 
+size_t VisionTower::num_bytes(const VisionConfig& vision, int64_t max_patches) {
+  const int64_t heads_width = int64_t{vision.num_attention_heads} * vision.head_dim;
+  const int64_t patch_dim = int64_t{kChannels} * vision.patch_size * vision.patch_size;
+  const int64_t width =
+      3 * int64_t{vision.hidden_size} + 3 * heads_width + std::max(heads_width, patch_dim);
+  return static_cast<size_t>(max_patches * width) * sizeof(float);
+}
+
 VisionTower::~VisionTower() {
   for (void* memory : allocations_) parts_.ops.free(memory);
 }

@@ -30,6 +30,8 @@ class VisionTower {
   // Memory is taken here, for max_patches patches at a time.
   explicit VisionTower(const VisionTowerParts& parts, int64_t max_patches = kMaxImagePatches);
   ~VisionTower();
+  // Of that memory.
+  static size_t num_bytes(const VisionConfig& vision, int64_t max_patches = kMaxImagePatches);
   VisionTower(const VisionTower&) = delete;
   VisionTower& operator=(const VisionTower&) = delete;
 

@@ -16,10 +16,14 @@ struct WorkspaceLimits {
 
 class Workspace {
  public:
+  // Takes num_bytes().
   Workspace(const ModelConfig& config, const WorkspaceLimits& limits, kernels::Ops& ops);
   ~Workspace();
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
+
+  static size_t num_bytes(const ModelConfig& config, const WorkspaceLimits& limits,
+                          kernels::DType activation);
 
   // Views of the first num_rows rows, for a step of that many.
   kernels::TensorView residual(int num_rows) const { return rows(residual_, num_rows); }  // [T, H]

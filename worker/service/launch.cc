@@ -36,6 +36,10 @@ int run_rank(RankWorker& worker, base::Logger& log) noexcept {
       log.info("ended: {}", end.reason);
       return kExitClean;
     }
+    if (end.device_failed) {
+      log.error("the device failed, this process ends: {}", end.reason);
+      return kExitDeviceFailed;
+    }
     log.error("epoch over: {}", end.reason);
     return kExitEpochOver;
   } catch (const std::exception& error) {

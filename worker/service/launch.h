@@ -12,7 +12,8 @@ enum ExitCode : int {
   kExitClean = 0,        // goodbye of either side
   kExitCannotStart = 1,  // configuration, weights, memory
   kExitUsage = 2,
-  kExitEpochOver = 3,  // the epoch was lost: start again
+  kExitEpochOver = 3,     // the epoch was lost: start again
+  kExitDeviceFailed = 4,  // the device failed in a step: start again, and look at it if it repeats
 };
 
 // True where this process was started by mpirun or an equivalent.

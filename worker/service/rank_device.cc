@@ -1,40 +1,45 @@
 #include "worker/service/rank_device.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 #include <stdexcept>
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cuda/cuda_ops.h"
-#include "worker/model/workspace.h"
-#include "worker/service/cache_sizing.h"
-#include "worker/weights/tensor_list.h"
 
 namespace beryl::service {
 namespace {
-
-// cuBLASLt and its work space, merged attention splits, pinned buffers, fragments of allocations.
-constexpr uint64_t kReservedBytes = 1ULL << 30;
 
 bool is_cuda(const WorkerOptions& options) {
   return options.device == "cuda";
 }
 
-uint64_t weight_bytes(const model::ModelConfig& config) {
-  uint64_t total = 0;
-  for (const weights::TensorSpec& spec : weights::tensor_list(config)) {
-    total += spec.num_bytes();
+// Host memory that is available on this machine now.
+uint64_t available_cpu_memory() {
+  std::ifstream file("/proc/meminfo");
+  std::string word;
+  while (file >> word) {
+    uint64_t kib = 0;
+    if (word == "MemAvailable:" && file >> kib) return kib << 10;
   }
-  return total;
+  const auto pages = static_cast<uint64_t>(std::max(0L, ::sysconf(_SC_AVPHYS_PAGES)));
+  return pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
 }  // namespace
 
-void check_device(const WorkerOptions& options, int num_ranks) {
+void check_device_options(const WorkerOptions& options, int num_ranks) {
+  const char* kept = is_cuda(options) ? "bf16" : "float32";
+  if (options.kv_cache_dtype != "auto" && options.kv_cache_dtype != kept) {
+    throw std::runtime_error(
+        fmt::format("--kv-cache-dtype {}: with --device {} keys and values are kept as {}; "
+                    "possible are auto and {}",
+                    options.kv_cache_dtype, options.device, kept, kept));
+  }
   if (!is_cuda(options)) return;
-  const kernels::cuda::DeviceInfo info = kernels::cuda::query_device(0);
-  if (!info.is_usable) throw std::runtime_error("--device cuda: " + info.problem);
   if (num_ranks > 1) {
     throw std::runtime_error(
         fmt::format("--device cuda: a group of GPUs has one rank so far, this launch has {}: start "
@@ -47,6 +52,13 @@ void check_device(const WorkerOptions& options, int num_ranks) {
   }
 }
 
+void check_device(const WorkerOptions& options, int num_ranks) {
+  check_device_options(options, num_ranks);
+  if (!is_cuda(options)) return;
+  const kernels::cuda::DeviceInfo info = kernels::cuda::query_device(0);
+  if (!info.is_usable) throw std::runtime_error("--device cuda: " + info.problem);
+}
+
 std::unique_ptr<kernels::Ops> make_rank_ops(const WorkerOptions& options, int num_threads) {
   if (is_cuda(options)) return kernels::cuda::make_cuda_ops({});
   return kernels::cpu::make_cpu_ops({.num_threads = num_threads});
@@ -56,35 +68,24 @@ kernels::DType kv_dtype(const WorkerOptions& options) {
   return is_cuda(options) ? kernels::DType::kBFloat16 : kernels::DType::kFloat32;
 }
 
-uint64_t device_workspace_bytes(const model::ModelConfig& config, uint32_t max_rows,
-                                uint32_t max_logits_rows) {
-  const auto hidden = static_cast<uint64_t>(config.hidden_size);
-  const auto top_k = static_cast<uint64_t>(config.top_k_experts);
-  const auto inner = static_cast<uint64_t>(config.intermediate_size);
-  const auto expert_inner = static_cast<uint64_t>(config.moe_intermediate_size);
-  uint64_t heads = 0;
-  uint64_t projected = 0;
-  for (const model::LayerKind kind : {model::LayerKind::kSliding, model::LayerKind::kGlobal}) {
-    const auto q = static_cast<uint64_t>(config.num_attention_heads * config.head_size(kind));
-    const auto kv = static_cast<uint64_t>(config.num_kv_heads(kind) * config.head_size(kind));
-    heads = std::max(heads, q);
-    projected = std::max(projected, q + 2 * kv);
+RankMemory find_rank_memory(const WorkerOptions& options, int num_local_ranks) {
+  RankMemory memory;
+  memory.is_device = is_cuda(options);
+  memory.name = memory.is_device ? "a cuda device (--device-memory)" : "cpu";
+  if (options.device_memory > 0) {
+    memory.total_bytes = memory.free_bytes = options.device_memory;
+    return memory;
   }
-  const uint64_t activations = hidden * (3 * 4 + 3 * 2) + heads * 2 * 2;
-  const uint64_t experts = top_k * (hidden * 4 + expert_inner * 2 + 64);
-  const uint64_t scratch = projected * 4 + inner * 3 * 2 + 4 * 1024;
-  return max_rows * (activations + experts + scratch) +
-         uint64_t{max_logits_rows} * static_cast<uint64_t>(config.vocab_size) * 4 + kReservedBytes;
-}
-
-uint64_t default_cache_budget(const WorkerOptions& options, const model::ModelConfig& config,
-                              int num_local_ranks) {
-  if (!is_cuda(options)) return available_cpu_memory() / 4 / std::max(1, num_local_ranks);
-  const uint64_t free_bytes = kernels::cuda::query_device(0).free_bytes;
-  const uint64_t used =
-      weight_bytes(config) + device_workspace_bytes(config, options.max_num_batched_tokens,
-                                                    model::WorkspaceLimits{}.max_logits_rows);
-  return free_bytes - std::min(free_bytes, used);
+  if (!memory.is_device) {
+    const auto num_sharing = static_cast<uint64_t>(std::max(1, num_local_ranks));
+    memory.total_bytes = memory.free_bytes = available_cpu_memory() / num_sharing;
+    return memory;
+  }
+  const kernels::cuda::DeviceInfo info = kernels::cuda::query_device(0);
+  memory.name = "cuda " + info.name;
+  memory.total_bytes = info.total_bytes;
+  memory.free_bytes = info.free_bytes;
+  return memory;
 }
 
 std::string describe_device(const WorkerOptions& options, int num_threads) {

@@ -13,7 +13,6 @@
 #include "parallel/base/progress.h"
 #include "parallel/wire/limits.h"
 #include "parallel/wire/validate.h"
-#include "worker/service/cache_sizing.h"
 #include "worker/service/fingerprint.h"
 #include "worker/service/rank_device.h"
 
@@ -35,26 +34,25 @@ std::string random_launch_id() {
   return fmt::format("{:08x}{:08x}", random(), random());
 }
 
-Proposal make_proposal(const WorkerOptions& options, const model::ModelConfig& config,
-                       int num_local_ranks) {
-  const uint64_t budget = options.kv_cache_memory > 0
-                              ? options.kv_cache_memory
-                              : default_cache_budget(options, config, num_local_ranks);
-  const auto plan = plan_cache(config, {.block_size = options.block_size,
-                                        .max_num_seqs = options.max_num_seqs,
-                                        .max_num_batched_tokens = options.max_num_batched_tokens,
-                                        .max_model_len = options.max_model_len,
-                                        .budget_bytes = budget,
-                                        .kv_dtype = kv_dtype(options)});
-  if (!plan) throw std::runtime_error(plan.error().message);
+Proposal make_proposal(const WorkerOptions& options, const MemoryPlan& plan) {
   Proposal proposal;
   const std::string id = options.launch_id.empty() ? random_launch_id() : options.launch_id;
   id.copy(proposal.launch_id.data(), proposal.launch_id.size() - 1);
   proposal.fingerprint = model_fingerprint(options);
-  proposal.num_global_blocks = plan->size.num_global_blocks;
-  proposal.num_sliding_blocks = plan->size.num_sliding_blocks;
-  proposal.max_model_len = plan->max_model_len;
+  proposal.num_global_blocks = plan.cache.size.num_global_blocks;
+  proposal.num_sliding_blocks = plan.cache.size.num_sliding_blocks;
+  proposal.max_model_len = plan.cache.max_model_len;
   return proposal;
+}
+
+MemoryPlan plan_own_memory(const WorkerOptions& options, const model::ModelConfig& config,
+                           int num_ranks, int num_local_ranks) {
+  MemoryPlan plan =
+      plan_memory(options, config, find_rank_memory(options, num_local_ranks), num_ranks);
+  if (plan.missing_bytes > 0) {
+    throw std::runtime_error(explain_missing(plan, options, config, num_ranks));
+  }
+  return plan;
 }
 
 std::vector<Proposal> exchange(const Proposal& own, comm::Communicator& communicator) {
@@ -97,10 +95,12 @@ std::string host_name() {
 
 LaunchPlan agree_on_launch(const WorkerOptions& options, const model::ModelConfig& config,
                            comm::Communicator& communicator, int num_local_ranks) {
+  LaunchPlan plan;
   Proposal own;
   std::string failure;
   try {
-    own = make_proposal(options, config, num_local_ranks);
+    plan.memory = plan_own_memory(options, config, communicator.size(), num_local_ranks);
+    own = make_proposal(options, plan.memory);
   } catch (const std::runtime_error& error) {
     // Still takes part, so that the other ranks end at once and not by a deadline.
     failure = error.what();
@@ -109,7 +109,6 @@ LaunchPlan agree_on_launch(const WorkerOptions& options, const model::ModelConfi
   const std::vector<Proposal> all = exchange(own, communicator);
   if (!failure.empty()) throw std::runtime_error(failure);
 
-  LaunchPlan plan;
   plan.launch_id = all.front().launch_id.data();
   plan.fingerprint = own.fingerprint;
   plan.cache = {.block_size = static_cast<int>(options.block_size),
@@ -152,10 +151,6 @@ RankModel::RankModel(const WorkerOptions& options, const model::ModelConfig& con
                {.max_rows = static_cast<int>(options.max_num_batched_tokens)}) {
   if (num_feature_tokens(options, config) == 0) return;
   vision_tower_.emplace(model::VisionTowerParts{config, *weights_.vision(), *ops_});
-}
-
-uint32_t num_feature_tokens(const WorkerOptions& options, const model::ModelConfig& config) {
-  return config.vision ? options.feature_cache_tokens : 0;
 }
 
 wire::Registration make_registration(const WorkerOptions& options, const model::ModelConfig& config,

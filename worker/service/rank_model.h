@@ -17,6 +17,7 @@
 #include "worker/model/decoder.h"
 #include "worker/model/model_config.h"
 #include "worker/model/vision_tower.h"
+#include "worker/service/memory_plan.h"
 #include "worker/service/worker_options.h"
 #include "worker/weights/model_weights.h"
 
@@ -28,15 +29,13 @@ struct LaunchPlan {
   cache::KvCacheSize cache;
   uint32_t max_model_len = 0;
   uint64_t fingerprint = 0;
+  MemoryPlan memory;  // of this rank alone
 };
 
 // Collective. Sizes are the least of all ranks, the launch id is that of rank 0. Throws
 // std::runtime_error when the ranks hold different models or the cache is too small.
 LaunchPlan agree_on_launch(const WorkerOptions& options, const model::ModelConfig& config,
                            comm::Communicator& communicator, int num_local_ranks);
-
-// Soft tokens whose features this rank keeps: none for a model without a vision tower.
-uint32_t num_feature_tokens(const WorkerOptions& options, const model::ModelConfig& config);
 
 class RankModel {
  public:

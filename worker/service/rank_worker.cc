@@ -8,12 +8,12 @@
 #include <thread>
 #include <utility>
 
-#include "kernels/device_error.h"
 #include "parallel/base/progress.h"
 #include "parallel/wire/connection.h"
 #include "worker/engine/rank_feature_jobs.h"
 #include "worker/engine/step_executor.h"
-#include "worker/service/cache_sizing.h"
+#include "worker/service/memory_report.h"
+#include "worker/service/plan_loop.h"
 #include "worker/service/rank_device.h"
 
 namespace beryl::service {
@@ -27,17 +27,6 @@ int threads_per_rank(const WorkerOptions& options, int num_local_ranks) {
   return std::max(1, cores / std::max(1, num_local_ranks));
 }
 
-// A device that fails ends the epoch like a lost peer; the process that is started next finds it
-// as good as new, or says why not.
-base::Expected<wire::StepResult> execute(engine::StepExecutor& executor,
-                                         const wire::StepPlan& plan) {
-  try {
-    return executor.execute(plan);
-  } catch (const kernels::DeviceError& error) {
-    return base::Error{base::ErrorCode::kUnavailable, error.what(), {}, {}};
-  }
-}
-
 }  // namespace
 
 SessionEnd RankWorker::run() {
@@ -46,9 +35,11 @@ SessionEnd RankWorker::run() {
   check_device(context_.options, context_.communicator.size());
   const LaunchPlan plan =
       agree_on_launch(context_.options, config, context_.communicator, context_.num_local_ranks);
+  // One table is enough: ranks take about the same.
+  if (context_.communicator.rank() == 0) log_memory(config, plan);
   const int num_threads = threads_per_rank(context_.options, context_.num_local_ranks);
   RankModel model(context_.options, config, plan, context_.communicator, num_threads);
-  log_start(config, plan, model.weight_bytes());
+  log_start(plan, model.weight_bytes());
 
   const wire::Registration registration =
       make_registration(context_.options, config, plan, context_.communicator,
@@ -58,14 +49,21 @@ SessionEnd RankWorker::run() {
   if (!session) return end;
   serve(*session, model, registration);
   session->leave();
+  // Whatever ended the session first, for instance the coordinator's answer to the failure.
+  if (device_failure_) return {false, *device_failure_, true};
   return session->ended();
 }
 
-void RankWorker::log_start(const model::ModelConfig& config, const LaunchPlan& plan,
-                           size_t weight_bytes) {
-  context_.log.info("weights {}, {}, up to {} positions a request",
-                    base::format_bytes(static_cast<double>(weight_bytes)),
-                    describe(config, plan.cache, kv_dtype(context_.options)), plan.max_model_len);
+void RankWorker::log_memory(const model::ModelConfig& config, const LaunchPlan& plan) {
+  const CachePlan agreed = {.size = plan.cache, .max_model_len = plan.max_model_len};
+  for (const std::string& line : memory_table(plan.memory, config, agreed)) {
+    context_.log.info("{}", line);
+  }
+}
+
+void RankWorker::log_start(const LaunchPlan& plan, size_t weight_bytes) {
+  context_.log.info("weights {} loaded, up to {} positions a request",
+                    base::format_bytes(static_cast<double>(weight_bytes)), plan.max_model_len);
 }
 
 std::shared_ptr<Session> RankWorker::join(const wire::Registration& registration, SessionEnd& end) {
@@ -118,7 +116,7 @@ void RankWorker::serve(Session& session, RankModel& model, const wire::Registrat
   engine::DecoderPass pass(model.decoder());
   if (model.vision_tower() == nullptr) {
     engine::StepExecutor executor(pass, model.ops(), limits, registration.rank());
-    execute_plans(session, executor);
+    run_plans(session, executor);
     return;
   }
   const auto bulk = open_bulk(session, limits, registration, *pictures);
@@ -129,7 +127,7 @@ void RankWorker::serve(Session& session, RankModel& model, const wire::Registrat
                                 .pictures = *pictures,
                                 .hidden_size = model.vision_tower()->hidden_size()});
   engine::StepExecutor executor(pass, model.ops(), limits, registration.rank(), &jobs);
-  execute_plans(session, executor);
+  run_plans(session, executor);
 }
 
 std::unique_ptr<BulkSession> RankWorker::open_bulk(Session& session,
@@ -148,20 +146,9 @@ std::unique_ptr<BulkSession> RankWorker::open_bulk(Session& session,
   return nullptr;
 }
 
-void RankWorker::execute_plans(Session& session, engine::StepExecutor& executor) {
-  while (const auto plan = session.next_plan()) {
-    auto result = execute(executor, *plan);
-    if (result) {
-      if (!session.send_result(*result)) return;
-      continue;
-    }
-    wire::StepResult failure;
-    failure.set_epoch(plan->epoch());
-    failure.set_step(plan->step());
-    failure.set_error(wire::clean_reason(result.error().message));
-    (void)session.send_result(failure);
-    session.end({false, "step " + std::to_string(plan->step()) + ": " + result.error().message});
-  }
+void RankWorker::run_plans(Session& session, engine::StepExecutor& executor) {
+  device_failure_ = execute_plans(
+      session, [&executor](const wire::StepPlan& plan) { return executor.execute(plan); });
 }
 
 void RankWorker::stop(const std::string& reason) {

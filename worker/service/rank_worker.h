@@ -5,6 +5,8 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <string>
 
 #include "parallel/base/log.h"
 #include "parallel/comm/communicator.h"
@@ -41,17 +43,19 @@ class RankWorker {
  private:
   std::shared_ptr<Session> join(const wire::Registration& registration, SessionEnd& end);
   void serve(Session& session, RankModel& model, const wire::Registration& registration);
-  void execute_plans(Session& session, engine::StepExecutor& executor);
+  void run_plans(Session& session, engine::StepExecutor& executor);
   // Null after a failure, which has ended the session.
   std::unique_ptr<BulkSession> open_bulk(Session& session, const wire::GroupLimits& limits,
                                          const wire::Registration& registration,
                                          engine::PictureStore& pictures);
-  void log_start(const model::ModelConfig& config, const LaunchPlan& plan, size_t weight_bytes);
+  void log_memory(const model::ModelConfig& config, const LaunchPlan& plan);
+  void log_start(const LaunchPlan& plan, size_t weight_bytes);
 
   RankContext context_;
   std::mutex mutex_;
   std::string stop_reason_;
   std::shared_ptr<Session> session_;
+  std::optional<std::string> device_failure_;
 };
 
 }  // namespace beryl::service

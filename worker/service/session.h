@@ -31,6 +31,7 @@ struct SessionOptions {
 struct SessionEnd {
   bool is_clean = false;  // a goodbye from either side
   std::string reason;
+  bool device_failed = false;  // nothing on the device can be trusted any more
 };
 
 class Session {

@@ -78,18 +78,49 @@ void add_cache_options(CLI::App& app, WorkerOptions& options) {
       ->capture_default_str()
       ->group(group);
   app.add_option("--kv-cache-memory", options.kv_cache_memory,
-                 "Memory of the KV cache, e.g. 8GB [a quarter of what is free on this machine]")
+                 "Memory of the KV cache, e.g. 8GB [cpu: at most a quarter of what is available, "
+                 "divided by the ranks of this machine; cuda: what weights and work space leave]")
       ->transform(CLI::AsSizeValue(false))
       ->group(group);
-  app.add_option("--max-num-seqs", options.max_num_seqs, "Most requests at a time")
-      ->check(CLI::Range(1U, 65'536U))
+  app.add_option("--kv-cache-dtype", options.kv_cache_dtype,
+                 "What keys and values are kept as: bf16 with --device cuda, float32 with cpu")
+      ->check(CLI::IsMember({"auto", "bf16", "float32"}))
       ->capture_default_str()
+      ->group(group);
+  app.add_option("--gpu-memory-utilization", options.gpu_memory_utilization,
+                 "Part of a GPU's memory that a rank may use")
+      ->check(CLI::Range(0.01, 1.0))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--max-num-seqs", options.max_num_seqs,
+                 "Most requests at a time [64; 256 with --device cuda]")
+      ->check(CLI::Range(1U, 65'536U))
       ->group(group);
   app.add_option("--max-num-batched-tokens", options.max_num_batched_tokens,
-                 "Most tokens in a step")
+                 "Most tokens in a step [2048; 8192 with --device cuda]")
       ->check(CLI::Range(1U, wire::kMaxBatchedTokens))
-      ->capture_default_str()
       ->group(group);
+}
+
+void add_dry_run_options(CLI::App& app, WorkerOptions& options) {
+  CLI::Option* const dry_run =
+      app.add_flag("--dry-run", options.dry_run,
+                   "Print the memory plan of a rank and what options cost, load nothing")
+          ->group("Process");
+  app.add_option("--device-memory", options.device_memory,
+                 "Dry run: plan for a device of this size, e.g. 80GB [the one that is here]")
+      ->transform(CLI::AsSizeValue(false))
+      ->needs(dry_run)
+      ->group("Process");
+}
+
+// Defaults that depend on the device.
+void settle_defaults(const CLI::App& app, WorkerOptions& options) {
+  if (options.device != "cuda") return;
+  if (app.count("--max-num-seqs") == 0) options.max_num_seqs = kCudaMaxNumSeqs;
+  if (app.count("--max-num-batched-tokens") == 0) {
+    options.max_num_batched_tokens = kCudaMaxNumBatchedTokens;
+  }
 }
 
 void add_picture_options(CLI::App& app, WorkerOptions& options) {
@@ -142,8 +173,10 @@ ParsedWorkerOptions parse_worker_options(int argc, const char* const* argv) {
   add_cache_options(app, parsed.options);
   add_picture_options(app, parsed.options);
   add_process_options(app, parsed.options);
+  add_dry_run_options(app, parsed.options);
   try {
     app.parse(argc, argv);
+    settle_defaults(app, parsed.options);
     parsed.run = true;
   } catch (const CLI::ParseError& error) {
     parsed.exit_code = app.exit(error) == 0 ? 0 : kUsageExitCode;

@@ -8,6 +8,11 @@
 
 namespace beryl::service {
 
+// Where none are given, by device. A GPU reads the weights of all experts in a step, whatever its
+// size: larger steps and more requests make more of that. A CPU is slower by rows.
+constexpr uint32_t kCudaMaxNumSeqs = 256;
+constexpr uint32_t kCudaMaxNumBatchedTokens = 8192;
+
 struct WorkerOptions {
   std::string model_dir;
   std::string load_format = "auto";  // auto: files; dummy: weights from `seed`
@@ -22,9 +27,14 @@ struct WorkerOptions {
   std::string secret_file;
   uint32_t connect_timeout_s = 60;
 
+  double gpu_memory_utilization = 0.92;  // of the device's memory, for this rank
+  uint64_t device_memory = 0;            // dry run: assume this much; 0: what is there
+  bool dry_run = false;
+  std::string kv_cache_dtype = "auto";  // auto, bf16, float32
+
   uint32_t max_model_len = 0;  // 0: what the model and the cache allow
   uint32_t block_size = 16;
-  uint32_t max_num_seqs = 64;
+  uint32_t max_num_seqs = 64;              // the command line's default differs on a GPU
   uint32_t max_num_batched_tokens = 2048;  // the largest picture has 1,120 soft tokens
   // Soft tokens whose features a rank keeps; 0: no pictures. Of no use without a vision tower.
   uint32_t feature_cache_tokens = 16'384;

@@ -28,6 +28,10 @@ class SafetensorsFile {
   std::span<const std::byte> data(const StoredTensor& tensor) const {
     return mapping_.bytes().subspan(tensor.offset, tensor.num_bytes);
   }
+  // As MappedFile::read, for an address within it.
+  bool read(const std::byte* from, std::byte* to, size_t num_bytes) const noexcept {
+    return mapping_.read(static_cast<size_t>(from - mapping_.bytes().data()), to, num_bytes);
+  }
 
  private:
   std::filesystem::path path_;

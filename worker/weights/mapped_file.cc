@@ -27,6 +27,7 @@ class FileDescriptor {
   FileDescriptor(const FileDescriptor&) = delete;
   FileDescriptor& operator=(const FileDescriptor&) = delete;
   int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
 
  private:
   int fd_;
@@ -35,7 +36,7 @@ class FileDescriptor {
 }  // namespace
 
 MappedFile::MappedFile(const std::filesystem::path& path) {
-  const FileDescriptor fd(path);
+  FileDescriptor fd(path);
   struct stat status = {};
   if (fd.get() < 0 || ::fstat(fd.get(), &status) != 0) {
     throw LoadError(fmt::format("{}: expected a readable file, found: {}", path.string(),
@@ -53,14 +54,29 @@ MappedFile::MappedFile(const std::filesystem::path& path) {
                                 num_bytes_, std::strerror(errno)));
   }
   data_ = static_cast<const std::byte*>(memory);
+  fd_ = fd.release();
 }
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), num_bytes_);
+  if (fd_ >= 0) ::close(fd_);
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), num_bytes_(std::exchange(other.num_bytes_, 0)) {}
+    : fd_(std::exchange(other.fd_, -1)),
+      data_(std::exchange(other.data_, nullptr)),
+      num_bytes_(std::exchange(other.num_bytes_, 0)) {}
+
+bool MappedFile::read(size_t offset, std::byte* to, size_t num_bytes) const noexcept {
+  for (size_t done = 0; done < num_bytes;) {
+    const ssize_t count =
+        ::pread(fd_, to + done, num_bytes - done, static_cast<off_t>(offset + done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return false;
+    done += static_cast<size_t>(count);
+  }
+  return true;
+}
 
 bool populate(const std::byte* data, size_t num_bytes) noexcept {
   if (num_bytes == 0) return true;

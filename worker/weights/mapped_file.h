@@ -17,7 +17,13 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, num_bytes_}; }
 
+  // Copies from `offset` on, past the mapping: what is read once needs no page tables of its own,
+  // which for a whole checkpoint take seconds to fill and to drop. False: a read error, or a file
+  // that has shrunk. Any thread.
+  bool read(size_t offset, std::byte* to, size_t num_bytes) const noexcept;
+
  private:
+  int fd_ = -1;
   const std::byte* data_ = nullptr;
   size_t num_bytes_ = 0;
 };

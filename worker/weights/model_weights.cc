@@ -32,16 +32,13 @@ bool is_on_device(const LoadOptions& options) {
 // A run of bytes of one tensor that must be brought into place.
 struct Piece {
   const TensorSpec* spec = nullptr;
+  const SafetensorsFile* file = nullptr;
   const std::byte* source = nullptr;  // in the mapped file; null: made by the dummy rule
   bool in_memory = false;             // written to own memory; otherwise only read in
   size_t memory_offset = 0;
   size_t tensor_offset = 0;  // bytes from the start of the whole tensor
   size_t num_bytes = 0;
 };
-
-bool is_expert_tensor(const TensorSpec& spec) {
-  return spec.name.find(".experts.") != std::string::npos;
-}
 
 bool is_consecutive(std::span<const int32_t> ids) {
   for (size_t i = 1; i < ids.size(); ++i) {
@@ -114,14 +111,15 @@ class ModelWeights::Builder {
   };
 
   int64_t first_dim(const TensorSpec& spec) const {
-    return is_expert_tensor(spec) ? static_cast<int64_t>(options_.local_experts.size())
-                                  : spec.shape[0];
+    return spec.is_per_expert() ? static_cast<int64_t>(options_.local_experts.size())
+                                : spec.shape[0];
   }
   size_t slot_bytes(const TensorSpec& spec) const {
     return spec.num_bytes() / static_cast<size_t>(spec.shape[0]);
   }
-  void place_in_memory(const TensorSpec& spec, const std::byte* source);
+  void place_in_memory(const TensorSpec& spec, const FoundTensor& found);
   void place_mapped(const TensorSpec& spec, const std::byte* source);
+  static void check_read(bool is_read, const Piece& chunk);
   void run_chunk(const Piece& chunk, const DummySource& source) const;
   void run_device_chunk(const Piece& chunk, const DummySource& source) const;
   uint16_t read_scalar(const TensorView& view) const;
@@ -140,10 +138,12 @@ class ModelWeights::Builder {
   std::map<std::string, TensorView> views_;
 };
 
-void ModelWeights::Builder::place_in_memory(const TensorSpec& spec, const std::byte* source) {
+void ModelWeights::Builder::place_in_memory(const TensorSpec& spec, const FoundTensor& found) {
+  const std::byte* source = found.file == nullptr ? nullptr : found.data().data();
   const size_t begin = memory_bytes_;
   const auto add = [&](size_t tensor_offset, size_t num_bytes) {
     pieces_.push_back({.spec = &spec,
+                       .file = found.file,
                        .source = source == nullptr ? nullptr : source + tensor_offset,
                        .in_memory = true,
                        .memory_offset = memory_bytes_,
@@ -151,7 +151,7 @@ void ModelWeights::Builder::place_in_memory(const TensorSpec& spec, const std::b
                        .num_bytes = num_bytes});
     memory_bytes_ += num_bytes;
   };
-  if (is_expert_tensor(spec)) {
+  if (spec.is_per_expert()) {
     const size_t bytes = slot_bytes(spec);
     for (const int32_t id : options_.local_experts) add(static_cast<size_t>(id) * bytes, bytes);
   } else {
@@ -164,7 +164,7 @@ void ModelWeights::Builder::place_in_memory(const TensorSpec& spec, const std::b
 
 void ModelWeights::Builder::place_mapped(const TensorSpec& spec, const std::byte* source) {
   size_t offset = 0;
-  if (is_expert_tensor(spec) && !options_.local_experts.empty()) {
+  if (spec.is_per_expert() && !options_.local_experts.empty()) {
     offset = static_cast<size_t>(options_.local_experts.front()) * slot_bytes(spec);
   }
   const size_t num_bytes = static_cast<size_t>(first_dim(spec)) * slot_bytes(spec);
@@ -178,28 +178,31 @@ void ModelWeights::Builder::place_mapped(const TensorSpec& spec, const std::byte
 void ModelWeights::Builder::place_checkpoint(const Checkpoint& checkpoint) {
   const bool in_place = is_consecutive(options_.local_experts);
   for (const TensorSpec& spec : specs_) {
-    const std::byte* source = checkpoint.find(spec.name).data().data();
-    if (is_on_device(options_) || (is_expert_tensor(spec) && !in_place)) {
-      place_in_memory(spec, source);
+    const FoundTensor found = checkpoint.find(spec.name);
+    if (is_on_device(options_) || (spec.is_per_expert() && !in_place)) {
+      place_in_memory(spec, found);
     } else {
-      place_mapped(spec, source);
+      place_mapped(spec, found.data().data());
     }
   }
 }
 
 void ModelWeights::Builder::place_dummy() {
-  for (const TensorSpec& spec : specs_) place_in_memory(spec, nullptr);
+  for (const TensorSpec& spec : specs_) place_in_memory(spec, {});
+}
+
+void ModelWeights::Builder::check_read(bool is_read, const Piece& chunk) {
+  if (is_read) return;
+  throw LoadError(
+      fmt::format("tensor \"{}\": expected {} readable bytes, found a file that "
+                  "shrank or a read error",
+                  chunk.spec->name, chunk.num_bytes));
 }
 
 void ModelWeights::Builder::run_chunk(const Piece& chunk, const DummySource& source) const {
-  if (chunk.source != nullptr && !populate(chunk.source, chunk.num_bytes)) {
-    throw LoadError(
-        fmt::format("tensor \"{}\": expected {} readable bytes, found a file that "
-                    "shrank or a read error",
-                    chunk.spec->name, chunk.num_bytes));
-  }
-  if (!chunk.in_memory) return;
   if (device_memory_) return run_device_chunk(chunk, source);
+  if (chunk.source != nullptr) check_read(populate(chunk.source, chunk.num_bytes), chunk);
+  if (!chunk.in_memory) return;
   std::byte* const destination = own_memory_ + chunk.memory_offset;
   if (chunk.source != nullptr) {
     std::memcpy(destination, chunk.source, chunk.num_bytes);
@@ -214,7 +217,10 @@ void ModelWeights::Builder::run_chunk(const Piece& chunk, const DummySource& sou
 void ModelWeights::Builder::run_device_chunk(const Piece& chunk, const DummySource& source) const {
   std::byte* const destination = own_memory_ + chunk.memory_offset;
   if (chunk.source != nullptr) {
-    options_.ops->upload(destination, chunk.source, chunk.num_bytes);
+    options_.ops->upload_from(
+        destination, chunk.num_bytes, [&](size_t offset, std::byte* to, size_t num_bytes) {
+          check_read(chunk.file->read(chunk.source + offset, to, num_bytes), chunk);
+        });
     return;
   }
   const std::string& name = chunk.spec->name;

@@ -115,6 +115,14 @@ int64_t TensorSpec::num_elements() const {
   return product;
 }
 
+bool TensorSpec::is_per_expert() const {
+  return name.find(".experts.") != std::string::npos;
+}
+
+bool TensorSpec::is_vision() const {
+  return name.starts_with(kVisionTowerPrefix) || name.starts_with(kVisionProjectorPrefix);
+}
+
 std::string layer_prefix(int layer) {
   return fmt::format("{}layers.{}.", kTextPrefix, layer);
 }

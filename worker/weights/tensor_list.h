@@ -15,6 +15,8 @@ struct TensorSpec {
   std::vector<int64_t> shape;
 
   int64_t num_elements() const;
+  bool is_per_expert() const;  // [num_experts, ...]: a rank holds the parts of its experts
+  bool is_vision() const;      // of the tower, or of its projection into the decoder
   size_t num_bytes() const { return static_cast<size_t>(num_elements()) * sizeof(uint16_t); }
 };
 

@@ -36,7 +36,7 @@ class MemoryTest : public CudaTest {};
 
 TEST_F(MemoryTest, BytesComeBackAsTheyWereSent) {
   // More than all pinned buffers together, so that they are used again.
-  std::vector<uint32_t> sent(kIsEmulated ? (10 << 20) : (30 << 20));
+  std::vector<uint32_t> sent(36 << 20);
   std::iota(sent.begin(), sent.end(), 0U);
   const DeviceArray<uint32_t> array(ops(), sent);
   EXPECT_EQ(array.values(), sent);

@@ -6,8 +6,10 @@
 #include <future>
 #include <memory>
 
+#include "kernels/device_error.h"
 #include "parallel/wire/mock_worker.h"
 #include "tests/worker/service/fake_coordinator.h"
+#include "worker/service/plan_loop.h"
 
 namespace beryl::service {
 namespace {
@@ -83,6 +85,41 @@ TEST_F(SessionTest, PassesPlansAndResults) {
   while (last_step != 1) {
     last_step = coordinator_.receive(wire::Frame::kHeartbeat)->heartbeat().last_step();
   }
+}
+
+TEST_F(SessionTest, ADeviceThatFailsInAStepIsToldAndEndsTheSession) {
+  const auto session = start();
+  coordinator_.send(plan(1));
+  coordinator_.send(plan(2));
+  int num_steps = 0;
+  const auto failure = execute_plans(*session, [&](const wire::StepPlan& step) {
+    ++num_steps;
+    if (step.step() == 2) throw kernels::DeviceError("CUDA: an illegal address");
+    wire::StepResult result;
+    result.set_epoch(7);
+    result.set_step(step.step());
+    return base::Expected<wire::StepResult>(result);
+  });
+  EXPECT_EQ(num_steps, 2);
+  ASSERT_TRUE(failure);
+  EXPECT_EQ(*failure, "step 2: CUDA: an illegal address");
+  EXPECT_EQ(coordinator_.receive(wire::Frame::kResult)->result().error(), "");
+  const auto last = coordinator_.receive(wire::Frame::kResult);
+  ASSERT_TRUE(last);
+  EXPECT_EQ(last->result().step(), 2U);
+  EXPECT_EQ(last->result().error(), "CUDA: an illegal address");
+  EXPECT_FALSE(session->ended().is_clean);
+}
+
+TEST_F(SessionTest, AStepThatFailsOtherwiseIsNoFailureOfTheDevice) {
+  const auto session = start();
+  coordinator_.send(plan(1));
+  const auto failure = execute_plans(*session, [](const wire::StepPlan&) {
+    return base::Expected<wire::StepResult>(base::invalid_argument("plan", "out of order"));
+  });
+  EXPECT_FALSE(failure);
+  EXPECT_EQ(coordinator_.receive(wire::Frame::kResult)->result().error(), "out of order");
+  EXPECT_FALSE(session->ended().is_clean);
 }
 
 TEST_F(SessionTest, AGoodbyeIsAnEndWithoutAFault) {

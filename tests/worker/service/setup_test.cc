@@ -5,13 +5,16 @@
 #include <fstream>
 #include <stdexcept>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "kernels/cuda/device_info.h"
 #include "parallel/comm/local_communicator.h"
 #include "parallel/wire/validate.h"
 #include "worker/service/cache_sizing.h"
+#include "worker/service/dry_run.h"
 #include "worker/service/fingerprint.h"
+#include "worker/service/launch.h"
 #include "worker/service/rank_device.h"
 #include "worker/service/rank_model.h"
 #include "worker/service/worker_options.h"
@@ -54,6 +57,64 @@ TEST(WorkerOptionsTest, WrongOptionsAreUsageErrors) {
   }
 }
 
+ParsedWorkerOptions parse(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), {"beryl-worker", kTiny.c_str()});
+  return parse_worker_options(static_cast<int>(arguments.size()), arguments.data());
+}
+
+TEST(WorkerOptionsTest, BatchDefaultsFollowTheDevice) {
+  EXPECT_EQ(parse({}).options.max_num_batched_tokens, 2048U);
+  EXPECT_EQ(parse({}).options.max_num_seqs, 64U);
+  const auto cuda = parse({"--device", "cuda"}).options;
+  EXPECT_EQ(cuda.max_num_batched_tokens, kCudaMaxNumBatchedTokens);
+  EXPECT_EQ(cuda.max_num_seqs, kCudaMaxNumSeqs);
+  const auto given =
+      parse({"--device", "cuda", "--max-num-seqs", "7", "--max-num-batched-tokens", "99"}).options;
+  EXPECT_EQ(given.max_num_batched_tokens, 99U);
+  EXPECT_EQ(given.max_num_seqs, 7U);
+}
+
+TEST(WorkerOptionsTest, ADeviceIsAssumedForADryRunOnly) {
+  EXPECT_EQ(parse({"--device-memory", "80GB"}).exit_code, 2);
+  const auto dry = parse({"--dry-run", "--device-memory", "80GB"});
+  ASSERT_TRUE(dry.run);
+  EXPECT_TRUE(dry.options.dry_run);
+  EXPECT_EQ(dry.options.device_memory, uint64_t{80} << 30);
+}
+
+TEST(RankDeviceTest, TheCacheHasTheTypeOfTheDevice) {
+  for (const auto& [device, kept, other] :
+       {std::tuple{"cpu", "float32", "bf16"}, std::tuple{"cuda", "bf16", "float32"}}) {
+    WorkerOptions options;
+    options.device = device;
+    EXPECT_NO_THROW(check_device_options(options, 1));
+    options.kv_cache_dtype = kept;
+    EXPECT_NO_THROW(check_device_options(options, 1));
+    options.kv_cache_dtype = other;
+    try {
+      check_device_options(options, 1);
+      FAIL() << device << " accepted " << other;
+    } catch (const std::runtime_error& error) {
+      EXPECT_NE(std::string(error.what()).find(std::string("possible are auto and ") + kept),
+                std::string::npos);
+    }
+  }
+}
+
+TEST(DryRunTest, NeedsNoDeviceWhereItsSizeIsGiven) {
+  WorkerOptions options;
+  options.model_dir = kTiny;
+  EXPECT_EQ(run_dry(options, 2), kExitClean);
+  options.device = "cuda";
+  options.device_memory = uint64_t{80} << 30;
+  EXPECT_EQ(run_dry(options, 1), kExitClean);
+  options.device_memory = 1 << 20;  // too little: said, and still not an error
+  EXPECT_EQ(run_dry(options, 1), kExitClean);
+  options.device_memory = 0;
+  const bool has_device = kernels::cuda::query_device(0).is_usable;
+  EXPECT_EQ(run_dry(options, 1), has_device ? kExitClean : kExitCannotStart);
+}
+
 TEST(CacheSizingTest, TakesNoMoreThanCanBeUsedOrThanTheBudget) {
   const auto config = tiny_config();
   const auto large = plan_cache(config, cache_request(uint64_t{1} << 40));
@@ -83,20 +144,6 @@ TEST(CacheSizingTest, SaysWhatIsNeededWhenTheBudgetIsTooSmall) {
   ASSERT_FALSE(plan);
   EXPECT_NE(plan.error().message.find("--kv-cache-memory"), std::string::npos);
   EXPECT_FALSE(plan_cache(config, cache_request(1000)));
-}
-
-TEST(CacheSizingTest, KnowsTheMemoryOfThisMachine) {
-  const WorkerOptions options;
-  const auto config = tiny_config();
-  EXPECT_GT(default_cache_budget(options, config, 1), uint64_t{1} << 20);
-  EXPECT_LT(default_cache_budget(options, config, 4), default_cache_budget(options, config, 1));
-}
-
-// The published model in 80 GB: weights, work space of 8192 rows, and room for long contexts.
-TEST(CacheSizingTest, WorkSpaceOfADeviceIsModest) {
-  const auto config = tiny_config();
-  EXPECT_GT(device_workspace_bytes(config, 8192, 64), device_workspace_bytes(config, 1024, 64));
-  EXPECT_LT(device_workspace_bytes(config, 8192, 64), uint64_t{2} << 30);
 }
 
 TEST(RankDeviceTest, CudaWithoutADeviceIsRefusedBeforeAnythingIsLoaded) {

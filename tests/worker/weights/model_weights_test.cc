@@ -2,10 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "tests/parallel/expert/scalar_ops.h"
+#include "worker/weights/load_error.h"
 #include "worker/weights/parallel_for.h"
 #include "worker/weights/tensor_list.h"
 
@@ -33,6 +38,55 @@ std::vector<uint16_t> values(const kernels::TensorView& view, int64_t first_row,
 ModelWeights load_tiny(const std::vector<int32_t>& experts, int num_threads = 2) {
   return ModelWeights::from_checkpoint(tiny_config(), Checkpoint::open(kTiny),
                                        {.local_experts = experts, .num_threads = num_threads});
+}
+
+// Host memory that pretends to be a device's: files come in parts of an odd size.
+class PartwiseOps final : public expert::ScalarOps {
+ public:
+  bool memory_is_host() const override { return false; }
+  void upload_from(void* to, size_t num_bytes, const kernels::UploadSource& fill) override {
+    for (size_t at = 0; at < num_bytes; at += kPartBytes) {
+      fill(at, static_cast<std::byte*>(to) + at, std::min(kPartBytes, num_bytes - at));
+    }
+  }
+
+ private:
+  static constexpr size_t kPartBytes = 1001;
+};
+
+ModelWeights load_to_device(PartwiseOps& ops, Checkpoint checkpoint,
+                            const std::vector<int32_t>& experts) {
+  return ModelWeights::from_checkpoint(tiny_config(), std::move(checkpoint),
+                                       {.ops = &ops, .local_experts = experts, .num_threads = 3});
+}
+
+TEST(ModelWeightsTest, ADeviceGetsTheBytesOfTheFile) {
+  PartwiseOps ops;
+  const ModelWeights mapped = load_tiny(range(0, 16));
+  const ModelWeights copied = load_to_device(ops, Checkpoint::open(kTiny), {5, 2, 15});
+  EXPECT_EQ(values(copied.embed_tokens(), 0, 1024), values(mapped.embed_tokens(), 0, 1024));
+  for (size_t layer = 0; layer < 12; ++layer) {
+    const auto& all = mapped.layers()[layer];
+    const auto& part = copied.layers()[layer];
+    EXPECT_EQ(values(part.o_proj, 0, part.o_proj.shape[0]),
+              values(all.o_proj, 0, all.o_proj.shape[0]));
+    EXPECT_EQ(part.merge.layer_scalar, all.merge.layer_scalar);
+    EXPECT_EQ(values(part.experts.down_proj, 1, 1), values(all.experts.down_proj, 2, 1));
+    EXPECT_NE(values(part.experts.down_proj, 1, 1), values(all.experts.down_proj, 3, 1));
+  }
+}
+
+TEST(ModelWeightsTest, AFileThatShrinksWhileItIsLoadedIsAnError) {
+  namespace fs = std::filesystem;
+  const fs::path copy = fs::path(testing::TempDir()) / "beryl_shrinking";
+  fs::remove_all(copy);
+  fs::create_directory(copy);
+  fs::copy_file(kTiny + "/model.safetensors", copy / "model.safetensors");
+  Checkpoint checkpoint = Checkpoint::open(copy);
+  fs::resize_file(copy / "model.safetensors", 1 << 20);
+  PartwiseOps ops;
+  EXPECT_THROW(load_to_device(ops, std::move(checkpoint), range(0, 16)), LoadError);
+  fs::remove_all(copy);
 }
 
 TEST(ModelWeightsTest, ListsEveryTensorOfTheCheckpoint) {
