@@ -11,6 +11,7 @@
 #include "bench/make_checkpoint_command.h"
 #include "bench/mock_group_command.h"
 #include "bench/parity_command.h"
+#include "bench/serve_command.h"
 #include "bench/vision_cpu_command.h"
 
 int main(int argc, char** argv) {
@@ -20,6 +21,7 @@ int main(int argc, char** argv) {
   beryl::bench::add_decode_cpu_command(app);
   beryl::bench::add_kernels_command(app);
   beryl::bench::add_vision_cpu_command(app);
+  beryl::bench::add_serve_command(app);
   beryl::bench::add_load_command(app);
   beryl::bench::add_mock_group_command(app);
   beryl::bench::add_make_checkpoint_command(app);
