@@ -141,7 +141,8 @@ std::string report_text(const json& figures, const ReportOptions& report) {
     out += line(fmt::format("Median {} (ms)", metric.label), number("median" + end));
     for (const double percentile : report.percentiles) {
       const std::string name = fmt::format("{:g}", percentile);
-      out += line(fmt::format("P{} {} (ms)", name, metric.label), number(fmt::format("p{}{}", name, end)));
+      out += line(fmt::format("P{} {} (ms)", name, metric.label),
+                  number(fmt::format("p{}{}", name, end)));
     }
   }
   return out + std::string(kWidth, '=') + "\n";
