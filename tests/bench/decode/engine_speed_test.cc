@@ -45,9 +45,9 @@ TEST_F(EngineSpeedTest, DecodingAgreesWithPrefillingAndAWrongTokenShows) {
 // Contexts longer than the window, in steps smaller than a prompt: blocks that windows have left
 // must come back, or the runner runs out of them.
 TEST_F(EngineSpeedTest, ReusesSlidingBlocks) {
-  const int context = 3 * config_.sliding_window;
+  const int context = 20 * config_.sliding_window + 80;
   const DecodeShape shape{.batch_size = 3, .context = context, .num_steps = 2};
-  const EngineSize size = decode_size(shape, config_.sliding_window / 2 + 64, 16);
+  const EngineSize size = decode_size(shape, 64, 16);
   EXPECT_LT(cache_size(config_, size).num_sliding_blocks,
             cache_size(config_, size).num_global_blocks);
   with_runner(size, [&](EngineRunner& runner) {
