@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "worker/model/attention_shape.h"
 #include "worker/weights/tensor_list.h"
 
 namespace beryl::bench {
@@ -24,34 +25,74 @@ size_t expert_weight_bytes(const ModelConfig& config) {
          static_cast<size_t>(config.hidden_size) * sizeof(uint16_t);
 }
 
-double prefill_flops(const ModelConfig& config, int num_tokens) {
+namespace {
+
+// Of one row, without attention's scores and values: multiply-adds.
+double products_per_row(const ModelConfig& config) {
   const double hidden = config.hidden_size;
-  const double tokens = num_tokens;
-  double per_token = 0;
-  double attention = 0;
+  double sum = 0;
   for (const LayerKind kind : config.layer_kinds) {
     const double head_dim = config.head_size(kind);
     const double heads = config.num_attention_heads;
     const double num_projections = kind == LayerKind::kGlobal ? 1 : 2;  // K, or K and V
-    per_token += hidden * head_dim * (2 * heads + num_projections * config.num_kv_heads(kind));
-    per_token += 3 * hidden * config.intermediate_size + hidden * config.num_experts;
-    per_token += 3 * hidden * config.moe_intermediate_size * config.top_k_experts;
+    sum += hidden * head_dim * (2 * heads + num_projections * config.num_kv_heads(kind));
+    sum += 3 * hidden * config.intermediate_size + hidden * config.num_experts;
+    sum += 3 * hidden * config.moe_intermediate_size * config.top_k_experts;
+  }
+  return sum;
+}
+
+// Multiply-adds of attention of one layer for one row and key, all heads: score and value.
+double products_per_pair(const ModelConfig& config, LayerKind kind) {
+  return 2.0 * config.num_attention_heads * config.head_size(kind);
+}
+
+double visible(const ModelConfig& config, LayerKind kind, int position) {
+  return kind == LayerKind::kGlobal ? position + 1 : std::min(position + 1, config.sliding_window);
+}
+
+}  // namespace
+
+size_t kv_bytes_read(const ModelConfig& config, kernels::DType kv_dtype, int position) {
+  size_t total = 0;
+  for (const LayerKind kind : config.layer_kinds) {
+    const kernels::AttentionShape shape = model::attention_shape(config, kind);
+    const auto numbers = static_cast<size_t>(shape.num_kv_heads * shape.cached_dim());
+    total += static_cast<size_t>(visible(config, kind, position)) * numbers *
+             kernels::dtype_bytes(kv_dtype);
+  }
+  return total;
+}
+
+double decode_flops(const ModelConfig& config, int position) {
+  double attention = 0;
+  for (const LayerKind kind : config.layer_kinds) {
+    attention += products_per_pair(config, kind) * visible(config, kind, position);
+  }
+  const double logits = static_cast<double>(config.hidden_size) * config.vocab_size;
+  return 2 * (products_per_row(config) + attention + logits);
+}
+
+double prefill_flops(const ModelConfig& config, int num_tokens) {
+  double attention = 0;
+  for (const LayerKind kind : config.layer_kinds) {
     double pairs = 0;  // of a row and a key that it sees
     for (int position = 0; position < num_tokens; ++position) {
-      const int visible = position + 1;
-      pairs += kind == LayerKind::kGlobal ? visible : std::min(visible, config.sliding_window);
+      pairs += visible(config, kind, position);
     }
-    attention += 2 * heads * head_dim * pairs;
+    attention += products_per_pair(config, kind) * pairs;
   }
-  return 2 * (per_token * tokens + attention + hidden * config.vocab_size);
+  const double logits = static_cast<double>(config.hidden_size) * config.vocab_size;
+  return 2 * (products_per_row(config) * num_tokens + attention + logits);
 }
 
 void ExpertCounter::on_routing(int, const kernels::TensorView& topk_idx,
                                const kernels::TensorView&) {
   std::fill(seen_.begin(), seen_.end(), false);
-  const auto* ids = topk_idx.as<const int32_t>();
-  for (int64_t i = 0; i < topk_idx.num_elements(); ++i) {
-    const auto id = static_cast<size_t>(ids[i]);
+  ids_.resize(static_cast<size_t>(topk_idx.num_elements()));
+  ops_.download(ids_.data(), topk_idx.data, topk_idx.num_bytes());
+  for (const int32_t expert : ids_) {
+    const auto id = static_cast<size_t>(expert);
     if (seen_[id]) continue;
     seen_[id] = true;
     ++num_experts_read_;

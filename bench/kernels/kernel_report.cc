@@ -68,18 +68,20 @@ void KernelReport::run(const KernelCase& one) {
   results_.push_back(std::move(entry));
 }
 
-double measure_matmul_peak(kernels::Ops& ops) {
-  constexpr int64_t kSize = 8192;
+double measure_matmul_peak(kernels::Ops& ops, int64_t size) {
   DeviceTensors tensors(ops);
-  const kernels::TensorView x = tensors.random({kSize, kSize}, 1);
-  const kernels::TensorView weight = tensors.random({kSize, kSize}, 0.02f);
-  const kernels::TensorView out = tensors.zeros(kernels::DType::kFloat32, {kSize, kSize});
+  const bool is_bf16 = ops.activation_dtype() == kernels::DType::kBFloat16;
+  const kernels::TensorView x =
+      is_bf16 ? tensors.random({size, size}, 1) : tensors.random_rows(size, size);
+  const kernels::TensorView weight = tensors.random({size, size}, 0.02f);
+  const kernels::TensorView out = tensors.zeros(kernels::DType::kFloat32, {size, size});
   KernelCase one;
   one.run = [&](int) { ops.linear(x, weight, out); };
-  (void)seconds_of(ops, one, 0, 3);
+  constexpr int kWarmup = 3;
   constexpr int kCount = 10;
-  const double flops = 2.0 * kSize * kSize * kSize;
-  return flops * kCount / seconds_of(ops, one, 0, kCount);
+  (void)seconds_of(ops, one, 0, kWarmup);
+  const auto edge = static_cast<double>(size);
+  return 2 * edge * edge * edge * kCount / seconds_of(ops, one, 0, kCount);
 }
 
 }  // namespace beryl::bench

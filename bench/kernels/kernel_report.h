@@ -1,6 +1,7 @@
 // Runs cases: verify, warm up, measure; one line and one JSON object each.
 #pragma once
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -37,7 +38,7 @@ class KernelReport {
   int num_failed_ = 0;
 };
 
-// bf16 products of 8192 x 8192 x 8192 through the operations.
-double measure_matmul_peak(kernels::Ops& ops);
+// Operations/s of products of size x size x size through the operations, with their types.
+double measure_matmul_peak(kernels::Ops& ops, int64_t size = 8192);
 
 }  // namespace beryl::bench

@@ -3,14 +3,13 @@
 #include <fmt/format.h>
 #include <sys/resource.h>
 
-#include <array>
 #include <boost/asio.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
 
-#include "bench/load/response_reader.h"
+#include "bench/load/http_client.h"
 
 namespace beryl::load {
 namespace {
@@ -41,56 +40,6 @@ std::string http_request(const LoadOptions& options, bool stream) {
       options.api_key.empty() ? "" : fmt::format("Authorization: Bearer {}\r\n", options.api_key),
       text.size(), text);
 }
-
-// One connection and the answers it reads.
-class Client {
- public:
-  Client(asio::io_context& io, tcp::endpoint endpoint) : socket_(io), endpoint_(endpoint) {}
-
-  struct Answer {
-    int status = 0;  // 0: broken connection
-    uint64_t events = 0;
-    Clock::time_point first_event;
-    std::string body;
-  };
-
-  asio::awaitable<Answer> send(const std::string& request, bool keep_body) {
-    Answer answer;
-    boost::system::error_code error;
-    const auto token = [&error] { return asio::redirect_error(asio::use_awaitable, error); };
-    if (!socket_.is_open()) {
-      co_await socket_.async_connect(endpoint_, token());
-      if (error) co_return answer;
-      socket_.set_option(tcp::no_delay(true));
-    }
-    co_await asio::async_write(socket_, asio::buffer(request), token());
-    reader_.reset(keep_body);
-    while (!error && reader_.state() != ResponseReader::State::kDone &&
-           reader_.state() != ResponseReader::State::kBroken) {
-      const size_t n = co_await socket_.async_read_some(asio::buffer(buffer_), token());
-      reader_.feed(std::string_view(buffer_.data(), n));
-      if (answer.first_event == Clock::time_point() && reader_.num_events() >= 2) {
-        answer.first_event = Clock::now();
-      }
-    }
-    if (reader_.state() == ResponseReader::State::kDone) answer.status = reader_.status();
-    if (answer.status == 0 || !reader_.keep_alive()) close();
-    answer.events = reader_.num_events();
-    answer.body = reader_.body();
-    co_return answer;
-  }
-
-  void close() {
-    boost::system::error_code ignored;
-    socket_.close(ignored);
-  }
-
- private:
-  tcp::socket socket_;
-  tcp::endpoint endpoint_;
-  ResponseReader reader_;
-  std::array<char, 64 * 1024> buffer_;
-};
 
 tcp::endpoint resolve(asio::io_context& io, const LoadOptions& options) {
   return *tcp::resolver(io).resolve(options.host, std::to_string(options.port)).begin();
@@ -139,9 +88,9 @@ class Run {
 
   LoadReport execute() {
     const tcp::endpoint endpoint = resolve(io_, options_);
-    std::vector<std::unique_ptr<Client>> clients;
+    std::vector<std::unique_ptr<HttpClient>> clients;
     for (int i = 0; i < options_.concurrency; ++i) {
-      clients.push_back(std::make_unique<Client>(io_, endpoint));
+      clients.push_back(std::make_unique<HttpClient>(io_, endpoint));
       asio::co_spawn(io_, loop(*clients.back()), asio::detached);
     }
     asio::co_spawn(io_, watch(clients), asio::detached);
@@ -151,7 +100,7 @@ class Run {
   }
 
  private:
-  asio::awaitable<void> loop(Client& client) {
+  asio::awaitable<void> loop(HttpClient& client) {
     while (Clock::now() < end_) {
       Clock::time_point intended = Clock::now();
       if (options_.rate > 0) {
@@ -167,7 +116,7 @@ class Run {
         }
       }
       const bool stream = next_is_stream();
-      const Client::Answer answer =
+      const HttpClient::Answer answer =
           co_await client.send(stream ? stream_request_ : plain_request_, false);
       record(intended, stream, answer);
     }
@@ -175,7 +124,7 @@ class Run {
   }
 
   // Cuts what is still open when the run is over, so that no wait outlives it.
-  asio::awaitable<void> watch(std::vector<std::unique_ptr<Client>>& clients) {
+  asio::awaitable<void> watch(std::vector<std::unique_ptr<HttpClient>>& clients) {
     asio::steady_timer timer(io_, measure_from_);
     co_await timer.async_wait(asio::use_awaitable);
     cpu_at_start_ = process_cpu_seconds();
@@ -194,7 +143,7 @@ class Run {
     return true;
   }
 
-  void record(Clock::time_point intended, bool stream, const Client::Answer& answer) {
+  void record(Clock::time_point intended, bool stream, const HttpClient::Answer& answer) {
     const Clock::time_point now = Clock::now();
     if (intended < measure_from_ || now > end_) return;
     if (answer.status != 200) {
@@ -225,7 +174,7 @@ class Run {
 
 base::Status verify_endpoint(const LoadOptions& options) {
   asio::io_context io{1};
-  Client client(io, resolve(io, options));
+  HttpClient client(io, resolve(io, options));
   std::string texts[2];
   int statuses[2] = {0, 0};
   asio::co_spawn(

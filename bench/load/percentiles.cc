@@ -22,4 +22,12 @@ double Percentiles::mean() const {
          static_cast<double>(samples_.size());
 }
 
+double Percentiles::stddev() const {
+  if (samples_.empty()) return 0;
+  const double centre = mean();
+  double sum = 0;
+  for (const double value : samples_) sum += (value - centre) * (value - centre);
+  return std::sqrt(sum / static_cast<double>(samples_.size()));
+}
+
 }  // namespace beryl::load

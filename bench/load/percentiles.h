@@ -20,6 +20,7 @@ class Percentiles {
   // Nearest rank, q in [0, 1]. 0 without samples.
   double at(double q) const;
   double mean() const;
+  double stddev() const;  // of the samples themselves: divided by their number
 
  private:
   std::vector<double> samples_;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace beryl::load {
 
@@ -24,6 +25,8 @@ class ResponseReader {
   uint64_t num_events() const { return num_events_; }  // `data:` lines so far, [DONE] included
   bool keep_alive() const { return keep_alive_; }
   const std::string& body() const { return body_; }
+  // What has come since the last call.
+  std::string drain_body() { return std::exchange(body_, {}); }
 
  private:
   bool parse_header();
