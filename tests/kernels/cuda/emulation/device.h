@@ -44,6 +44,10 @@ extern dim3 block_dimensions, grid_dimensions;
 void run_grid(dim3 grid, int num_threads, int shared_bytes,
               const std::function<void()>& thread_body);
 
+// Runs `grid` at once, or later, once for each launch of the graph that is being captured on
+// `stream`.
+void launch_on(cudaStream_t stream, std::function<void()> grid);
+
 // Runs `work` while host code, which kernels are here, may touch device memory.
 void with_device_memory(const std::function<void()>& work);
 
@@ -207,8 +211,10 @@ using bf16 = __nv_bfloat16;
 
 template <typename... Parameters, typename... Arguments>
 cudaError_t launch_kernel(void (*kernel)(Parameters...), dim3 grid, int num_threads,
-                          int shared_bytes, cudaStream_t, Arguments... arguments) {
-  emulation::run_grid(grid, num_threads, shared_bytes, [&] { kernel(arguments...); });
+                          int shared_bytes, cudaStream_t stream, Arguments... arguments) {
+  emulation::launch_on(stream, [=] {
+    emulation::run_grid(grid, num_threads, shared_bytes, [&] { kernel(arguments...); });
+  });
   return cudaSuccess;
 }
 
