@@ -14,6 +14,7 @@
 #include "kernels/cuda/dense_matmul.h"
 #include "kernels/cuda/device_buffer.h"
 #include "kernels/cuda/matmul.h"
+#include "kernels/cuda/pinned_buffer.h"
 #include "kernels/cuda/routing.h"
 #include "kernels/cuda/rows.h"
 #include "kernels/cuda/sampling.h"
@@ -25,8 +26,9 @@
 namespace beryl::kernels::cuda {
 namespace {
 
-constexpr int64_t kMaxRows = 65'535;  // rows are a dimension of grids
-constexpr int64_t kRowUnit = 8;       // numbers of a row: loads are 16 bytes
+constexpr int64_t kMaxRows = 65'535;        // rows are a dimension of grids
+constexpr int64_t kRowUnit = 8;             // numbers of a row: loads are 16 bytes
+constexpr size_t kDownloadBytes = 1 << 20;  // up to a row of logits
 
 void check_rows(const TensorView& tensor, DType dtype, int64_t num_rows, int64_t num_cols) {
   BERYL_CHECK(tensor.num_dims >= 2 && tensor.dtype == dtype);
@@ -123,6 +125,7 @@ class CudaOps final : public Ops {
   Stream main_stream_;
   ActiveStream stream_{main_stream_.get()};  // what operations launch into
   Staging staging_;
+  PinnedBuffer downloaded_{kDownloadBytes};
   std::optional<DenseMatmul> dense_;
   // Work space, grown to the largest step seen; one stream, so an operation may reuse its own.
   DeviceBuffer projected_;
@@ -151,10 +154,14 @@ void CudaOps::upload(void* to, const void* from, size_t num_bytes) {
 
 void CudaOps::download(void* to, const void* from, size_t num_bytes) {
   if (graphs_.is_capturing_here()) throw DeviceError("CUDA: a download within a repeatable step");
+  // Into pageable memory the driver copies through pinned memory of its own, and takes longer.
+  const bool is_small = num_bytes <= downloaded_.num_bytes();
   if (num_bytes > 0) {
-    BERYL_CUDA(cudaMemcpyAsync(to, from, num_bytes, cudaMemcpyDeviceToHost, main_stream_.get()));
+    BERYL_CUDA(cudaMemcpyAsync(is_small ? downloaded_.data() : to, from, num_bytes,
+                               cudaMemcpyDeviceToHost, main_stream_.get()));
   }
   main_stream_.synchronize();
+  if (num_bytes > 0 && is_small) std::memcpy(to, downloaded_.data(), num_bytes);
 }
 
 void CudaOps::fill_hashed(const HashedTensor& tensor, uint64_t first_index, uint16_t* out,
