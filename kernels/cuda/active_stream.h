@@ -1,18 +1,18 @@
 // ActiveStream: where operations launch: the main stream, or for a while another one.
 #pragma once
 
-#include <cuda_runtime_api.h>
-
 #include <functional>
 #include <utility>
+
+#include "kernels/cuda/launch_stream.h"
 
 namespace beryl::kernels::cuda {
 
 class ActiveStream {
  public:
-  explicit ActiveStream(cudaStream_t main) : stream_(main) {}
+  ActiveStream(cudaStream_t main, bool overlaps) : stream_(main), overlaps_(overlaps) {}
 
-  cudaStream_t get() const { return stream_; }
+  LaunchStream get() const { return {stream_, overlaps_}; }
 
   // Runs `work` with launches going to `stream`.
   void with(cudaStream_t stream, const std::function<void()>& work) {
@@ -28,6 +28,7 @@ class ActiveStream {
   };
 
   cudaStream_t stream_;
+  const bool overlaps_;
 };
 
 }  // namespace beryl::kernels::cuda

@@ -123,7 +123,9 @@ class CudaOps final : public Ops {
   const CudaOpsOptions options_;
   const DeviceLimits limits_;
   Stream main_stream_;
-  ActiveStream stream_{main_stream_.get()};  // what operations launch into
+  ActiveStream stream_{
+      main_stream_.get(),
+      !options_.without_overlap && kernels_can_overlap()};  // what operations launch into
   Staging staging_;
   PinnedBuffer downloaded_{kDownloadBytes};
   std::optional<DenseMatmul> dense_;

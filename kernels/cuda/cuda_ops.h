@@ -19,6 +19,8 @@ struct CudaOpsOptions {
   bool with_generic_attention = false;
   // Steps are launched kernel by kernel, also those that come back.
   bool without_graphs = false;
+  // A kernel starts when the one before has ended, also where the device could overlap them.
+  bool without_overlap = false;
   // Gets a line where something works in a slower way than it should; default: stderr.
   std::function<void(const std::string&)> warn = {};
 };
