@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "bench/cuda_option.h"
 #include "bench/kernels/kernel_report.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/peaks.h"
@@ -17,13 +18,14 @@ namespace {
 
 struct KernelsArguments {
   KernelReportOptions report;
+  kernels::cuda::CudaOpsOptions cuda;
   std::string json_path;
 };
 
 void run(const KernelsArguments& arguments) {
   const kernels::cuda::DeviceInfo info = kernels::cuda::query_device(0);
   if (!info.is_usable) throw std::runtime_error("kernels: " + info.problem);
-  const auto ops = kernels::cuda::make_cuda_ops({});
+  const auto ops = kernels::cuda::make_cuda_ops(arguments.cuda);
   const auto plain =
       kernels::cuda::make_cuda_ops({.without_cublas = true, .with_generic_attention = true});
   const DevicePeaks peaks = {kernels::cuda::measure_copy_bandwidth(0), measure_matmul_peak(*ops)};
@@ -57,6 +59,7 @@ void add_kernels_command(CLI::App& app) {
   command->add_option("--seconds", arguments->report.seconds, "Of measuring each case")
       ->check(CLI::Range(0.001, 60.0))
       ->capture_default_str();
+  add_cuda_options(*command, arguments->cuda);
   command->add_option("--json", arguments->json_path, "Write the report to this file");
   command->callback([arguments] { run(*arguments); });
 }

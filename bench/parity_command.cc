@@ -10,6 +10,7 @@
 #include <string>
 #include <thread>
 
+#include "bench/cuda_option.h"
 #include "bench/isa_option.h"
 #include "bench/model/local_ranks.h"
 #include "bench/model/mpi_ranks.h"
@@ -26,6 +27,7 @@ struct ParityArguments {
   std::string directory;
   std::string model_directory;
   std::string device = "cpu";
+  kernels::cuda::CudaOpsOptions cuda;
   std::string fault = "none";
   int num_ranks = 1;
   int num_threads = 0;  // of all ranks together
@@ -53,7 +55,7 @@ void run(ParityArguments arguments) {
     const kernels::cuda::DeviceInfo info = kernels::cuda::query_device(0);
     if (!info.is_usable) throw std::runtime_error("--device cuda: " + info.problem);
     if (arguments.num_ranks > 1) throw std::runtime_error("--device cuda: one rank so far");
-    options.make_ops = [] { return kernels::cuda::make_cuda_ops({}); };
+    options.make_ops = [cuda = arguments.cuda] { return kernels::cuda::make_cuda_ops(cuda); };
   }
   options.directory = arguments.directory;
   options.model_directory = arguments.model_directory;
@@ -102,6 +104,7 @@ void add_parity_command(CLI::App& app) {
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   add_isa_option(*command, arguments->parity.isa);
+  add_cuda_options(*command, arguments->cuda);
   command->add_option("--max-chunk", arguments->parity.max_chunk, "Prompt tokens in one step")
       ->check(CLI::Range(1, 8192))
       ->capture_default_str();

@@ -28,6 +28,7 @@
 
 #include "kernels/hashed_weights.h"
 #include "kernels/sampling.h"
+#include "kernels/step_key.h"
 #include "kernels/tensor.h"
 #include "kernels/vision.h"
 
@@ -58,7 +59,7 @@ struct BatchView {
   // For back ends whose memory is not the host's; others look at none of these three.
   const int32_t* row_segments = nullptr;  // [T] segment of each row
   int max_segment_rows = 0;               // rows of the longest segment
-  int32_t max_position = 0;               // largest position that a row sees
+  int32_t max_position = 0;               // at least the largest position that a row sees
 };
 
 // Shape of one attention layer. Score scale is 1, there is no softcap (spec, section 3.4).
@@ -185,6 +186,13 @@ class Ops {
   virtual void fill_hashed(const HashedTensor& tensor, uint64_t first_index, uint16_t* out,
                            size_t count) {
     for (size_t i = 0; i < count; ++i) out[i] = hashed_weight(tensor, first_index + i);
+  }
+
+  // Runs `launch`, which calls operations below on memory that is there already, and nothing else
+  // of this object. A back end may keep what it launched and launch that again when the key comes
+  // back, without calling `launch`.
+  virtual void run_repeatable(const StepKey& /*key*/, const std::function<void()>& launch) {
+    launch();
   }
 
   // out[t] = table[ids[t]] * scale. table [V, H] bf16, ids [T], out [T, H] float32.

@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/cache_view.h"
+#include "kernels/cuda/launch_stream.h"
 #include "kernels/ops.h"
 
 namespace beryl::kernels::cuda {
@@ -66,7 +67,7 @@ int attention_shared_bytes(bool is_global, int queries);
 
 // `partials` holds plan.partial_floats.
 cudaError_t launch_attention(const AttentionArgs& args, const AttentionPlan& plan, float* partials,
-                             cudaStream_t stream);
-cudaError_t launch_generic_attention(const AttentionArgs& args, cudaStream_t stream);
+                             LaunchStream stream);
+cudaError_t launch_generic_attention(const AttentionArgs& args, LaunchStream stream);
 
 }  // namespace beryl::kernels::cuda

@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(kThreads) generic_attention_kernel(AttentionAr
 
 }  // namespace
 
-cudaError_t launch_generic_attention(const AttentionArgs& args, cudaStream_t stream) {
+cudaError_t launch_generic_attention(const AttentionArgs& args, LaunchStream stream) {
   if (args.num_rows == 0) return cudaSuccess;
   BERYL_CHECK(args.shape.head_dim <= kMaxLaneDims * kWarpSize);
   const int units = args.num_rows * args.shape.num_heads;

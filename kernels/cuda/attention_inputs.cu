@@ -76,6 +76,7 @@ __device__ void write_global(const RowContext& c, const bf16* k_norm, bf16* entr
 // Block (row, part of its heads): query heads, then key heads, then value heads, a warp each.
 __global__ void __launch_bounds__(kThreads)
     attention_inputs_kernel(AttentionInputsArgs args, InvFreq inv_freq) {
+  begin_overlapping_kernel();
   __shared__ float cos_sin[2][kMaxRotaryPairs];
   __shared__ float heads[kNumWarps][kMaxHeadDim];
   const int row = static_cast<int>(blockIdx.x);
@@ -123,7 +124,7 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-cudaError_t launch_attention_inputs(const AttentionInputsArgs& args, cudaStream_t stream) {
+cudaError_t launch_attention_inputs(const AttentionInputsArgs& args, LaunchStream stream) {
   if (args.num_rows == 0) return cudaSuccess;
   const AttentionShape& shape = args.shape;
   BERYL_CHECK(shape.head_dim <= kMaxHeadDim && shape.head_dim % 2 == 0);
@@ -134,7 +135,8 @@ cudaError_t launch_attention_inputs(const AttentionInputsArgs& args, cudaStream_
   const int num_units = shape.num_heads + shape.num_kv_heads * (shape.is_global() ? 1 : 2);
   const dim3 grid(static_cast<unsigned>(args.num_rows),
                   static_cast<unsigned>((num_units + kNumWarps - 1) / kNumWarps));
-  return launch_kernel(attention_inputs_kernel, grid, kThreads, 0, stream, args, inv_freq);
+  return launch_overlapping_kernel(attention_inputs_kernel, grid, kThreads, 0, stream, args,
+                                   inv_freq);
 }
 
 }  // namespace beryl::kernels::cuda

@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include "kernels/cuda/cache_view.h"
+#include "kernels/cuda/launch_stream.h"
 #include "kernels/ops.h"
 
 namespace beryl::kernels::cuda {
@@ -24,6 +25,6 @@ struct AttentionInputsArgs {
   CacheView cache;
   uint16_t* q = nullptr;  // bf16 [T, num_heads, head_dim]
 };
-cudaError_t launch_attention_inputs(const AttentionInputsArgs& args, cudaStream_t stream);
+cudaError_t launch_attention_inputs(const AttentionInputsArgs& args, LaunchStream stream);
 
 }  // namespace beryl::kernels::cuda

@@ -331,6 +331,7 @@ __device__ void write_results(const AttentionArgs& args, const Block& block,
 template <bool kGlobal, int kQueries>
 __global__ void __launch_bounds__(Config<kGlobal, kQueries>::kThreads)
     attention_kernel(AttentionArgs args, AttentionPass pass, Output output) {
+  begin_overlapping_kernel();
   using C = Config<kGlobal, kQueries>;
   BERYL_DYNAMIC_SHARED(unsigned char, memory);
   const Shared<C> shared = {memory};
@@ -386,6 +387,7 @@ __global__ void __launch_bounds__(Config<kGlobal, kQueries>::kThreads)
 
 // Block (row, head): adds the splits in order. Only rows of the pass's segments were computed.
 __global__ void merge_splits_kernel(AttentionArgs args, AttentionPass pass, Output partial) {
+  begin_overlapping_kernel();
   const int64_t row = blockIdx.x;
   const int segment = args.row_segments[row];
   const int rows = args.query_start_loc[segment + 1] - args.query_start_loc[segment];
@@ -415,7 +417,7 @@ __global__ void merge_splits_kernel(AttentionArgs args, AttentionPass pass, Outp
 
 template <bool kGlobal, int kQueries>
 cudaError_t launch_pass(const AttentionArgs& args, const AttentionPass& pass, float* partials,
-                        cudaStream_t stream) {
+                        LaunchStream stream) {
   using C = Config<kGlobal, kQueries>;
   Output output = {args.out, nullptr, nullptr};
   if (pass.num_splits > 1) {
@@ -425,17 +427,19 @@ cudaError_t launch_pass(const AttentionArgs& args, const AttentionPass& pass, fl
   const dim3 grid(static_cast<unsigned>(pass.num_splits),
                   static_cast<unsigned>(args.shape.num_kv_heads),
                   static_cast<unsigned>(pass.num_tiles));
-  const cudaError_t error = launch_kernel(attention_kernel<kGlobal, kQueries>, grid, C::kThreads,
-                                          C::kSharedBytes, stream, args, pass, output);
+  const cudaError_t error =
+      launch_overlapping_kernel(attention_kernel<kGlobal, kQueries>, grid, C::kThreads,
+                                C::kSharedBytes, stream, args, pass, output);
   if (error != cudaSuccess || pass.num_splits == 1) return error;
   const dim3 results(static_cast<unsigned>(args.num_rows),
                      static_cast<unsigned>(args.shape.num_heads));
-  return launch_kernel(merge_splits_kernel, results, 128, 0, stream, args, pass, output);
+  return launch_overlapping_kernel(merge_splits_kernel, results, 128, 0, stream, args, pass,
+                                   output);
 }
 
 template <bool kGlobal>
 cudaError_t launch_kind(const AttentionArgs& args, const AttentionPass& pass, float* partials,
-                        cudaStream_t stream) {
+                        LaunchStream stream) {
   switch (pass.queries) {
     case 16:
       return launch_pass<kGlobal, 16>(args, pass, partials, stream);
@@ -462,7 +466,7 @@ int attention_shared_bytes(bool is_global, int queries) {
 }
 
 cudaError_t launch_attention(const AttentionArgs& args, const AttentionPlan& plan, float* partials,
-                             cudaStream_t stream) {
+                             LaunchStream stream) {
   if (args.num_rows == 0) return cudaSuccess;
   if (plan.is_generic) return launch_generic_attention(args, stream);
   for (int i = 0; i < plan.num_passes; ++i) {

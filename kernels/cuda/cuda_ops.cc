@@ -1,27 +1,34 @@
 #include "kernels/cuda/cuda_ops.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
+#include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
+#include "kernels/cuda/active_stream.h"
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/attention_inputs.h"
 #include "kernels/cuda/dense_matmul.h"
 #include "kernels/cuda/device_buffer.h"
 #include "kernels/cuda/matmul.h"
+#include "kernels/cuda/pinned_buffer.h"
 #include "kernels/cuda/routing.h"
 #include "kernels/cuda/rows.h"
 #include "kernels/cuda/sampling.h"
 #include "kernels/cuda/sampling_batch.h"
 #include "kernels/cuda/staging.h"
+#include "kernels/cuda/step_graphs.h"
 #include "kernels/cuda/stream.h"
 
 namespace beryl::kernels::cuda {
 namespace {
 
-constexpr int64_t kMaxRows = 65'535;  // rows are a dimension of grids
-constexpr int64_t kRowUnit = 8;       // numbers of a row: loads are 16 bytes
+constexpr int64_t kMaxRows = 65'535;        // rows are a dimension of grids
+constexpr int64_t kRowUnit = 8;             // numbers of a row: loads are 16 bytes
+constexpr size_t kDownloadBytes = 1 << 20;  // up to a row of logits
 
 void check_rows(const TensorView& tensor, DType dtype, int64_t num_rows, int64_t num_cols) {
   BERYL_CHECK(tensor.num_dims >= 2 && tensor.dtype == dtype);
@@ -34,28 +41,34 @@ void check_norm_weight(const TensorView& weight, int64_t n) {
   BERYL_CHECK(weight.empty() || (weight.dtype == DType::kBFloat16 && weight.num_elements() == n));
 }
 
+void warn_on_stderr(const std::string& line) {
+  std::fprintf(stderr, "warning: %s\n", line.c_str());
+}
+
 class CudaOps final : public Ops {
  public:
   CudaOps(const CudaOpsOptions& options, const DeviceInfo& info)
-      : options_(options), limits_{info.num_sms, info.max_shared_bytes}, staging_(options.device) {
+      : options_(options),
+        limits_{info.num_sms, info.max_shared_bytes},
+        staging_(options.device),
+        graphs_(options.warn ? options.warn : warn_on_stderr) {
     if (!options.without_cublas) dense_.emplace();
   }
-  ~CudaOps() override { (void)cudaStreamSynchronize(stream_.get()); }
+  ~CudaOps() override { (void)cudaStreamSynchronize(main_stream_.get()); }
 
   void* allocate(size_t num_bytes) override;
   void free(void* memory) noexcept override { (void)cudaFree(memory); }
   bool memory_is_host() const override { return false; }
   DType activation_dtype() const override { return DType::kBFloat16; }
   DType kv_dtype() const override { return DType::kBFloat16; }
-  void upload(void* to, const void* from, size_t num_bytes) override {
-    staging_.upload(to, from, num_bytes, stream_.get());
-  }
+  void upload(void* to, const void* from, size_t num_bytes) override;
   void upload_from(void* to, size_t num_bytes, const UploadSource& fill) override {
     staging_.upload_from(to, num_bytes, fill, stream_.get());
   }
   void download(void* to, const void* from, size_t num_bytes) override;
   void fill_hashed(const HashedTensor& tensor, uint64_t first_index, uint16_t* out,
                    size_t count) override;
+  void run_repeatable(const StepKey& key, const std::function<void()>& launch) override;
 
   void embed(const TensorView& table, const int32_t* ids, float scale,
              const TensorView& out) override;
@@ -112,8 +125,12 @@ class CudaOps final : public Ops {
 
   const CudaOpsOptions options_;
   const DeviceLimits limits_;
-  Stream stream_;
+  Stream main_stream_;
+  ActiveStream stream_{
+      main_stream_.get(),
+      !options_.without_overlap && kernels_can_overlap()};  // what operations launch into
   Staging staging_;
+  PinnedBuffer downloaded_{kDownloadBytes};
   std::optional<DenseMatmul> dense_;
   // Work space, grown to the largest step seen; one stream, so an operation may reuse its own.
   DeviceBuffer projected_;
@@ -124,27 +141,49 @@ class CudaOps final : public Ops {
   DeviceBuffer place_;
   DeviceBuffer sampling_;
   SamplingBatchPacker packer_;
+  StepGraphs graphs_;
 };
 
 void* CudaOps::allocate(size_t num_bytes) {
   void* memory = nullptr;
   const size_t size = std::max<size_t>(num_bytes, 1);
   BERYL_CUDA(cudaMalloc(&memory, size));
-  BERYL_CUDA(cudaMemsetAsync(memory, 0, size, stream_.get()));
+  BERYL_CUDA(cudaMemsetAsync(memory, 0, size, main_stream_.get()));
   return memory;
 }
 
+void CudaOps::upload(void* to, const void* from, size_t num_bytes) {
+  if (graphs_.is_capturing_here()) throw DeviceError("CUDA: an upload within a repeatable step");
+  staging_.upload(to, from, num_bytes, main_stream_.get());
+}
+
 void CudaOps::download(void* to, const void* from, size_t num_bytes) {
+  if (graphs_.is_capturing_here()) throw DeviceError("CUDA: a download within a repeatable step");
+  // Into pageable memory the driver copies through pinned memory of its own, and takes longer.
+  const bool is_small = num_bytes <= downloaded_.num_bytes();
   if (num_bytes > 0) {
-    BERYL_CUDA(cudaMemcpyAsync(to, from, num_bytes, cudaMemcpyDeviceToHost, stream_.get()));
+    BERYL_CUDA(cudaMemcpyAsync(is_small ? downloaded_.data() : to, from, num_bytes,
+                               cudaMemcpyDeviceToHost, main_stream_.get()));
   }
-  stream_.synchronize();
+  main_stream_.synchronize();
+  if (num_bytes > 0 && is_small) std::memcpy(to, downloaded_.data(), num_bytes);
 }
 
 void CudaOps::fill_hashed(const HashedTensor& tensor, uint64_t first_index, uint16_t* out,
                           size_t count) {
   BERYL_CUDA(cudaSetDevice(options_.device));  // any thread may call
-  BERYL_CUDA(launch_fill_hashed(tensor, first_index, out, count, stream_.get()));
+  BERYL_CUDA(launch_fill_hashed(tensor, first_index, out, count, main_stream_.get()));
+}
+
+void CudaOps::run_repeatable(const StepKey& key, const std::function<void()>& launch) {
+  if (options_.without_graphs) {
+    launch();
+    return;
+  }
+  const StepGraphs::WorkSpace work_space = {projected_.data(), inner_.data(),  gates_.data(),
+                                            partials_.data(),  scores_.data(), place_.data()};
+  graphs_.run(key, work_space, main_stream_.get(),
+              [&](cudaStream_t stream) { stream_.with(stream, launch); });
 }
 
 void CudaOps::embed(const TensorView& table, const int32_t* ids, float scale,

@@ -3,7 +3,9 @@
 // what is missing.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <string>
 
 #include "kernels/cuda/device_info.h"
 #include "kernels/ops.h"
@@ -15,6 +17,12 @@ struct CudaOpsOptions {
   // Dense products and attention with kernels of ours that are slow or plain, for comparisons.
   bool without_cublas = false;
   bool with_generic_attention = false;
+  // Steps are launched kernel by kernel, also those that come back.
+  bool without_graphs = false;
+  // A kernel starts when the one before has ended, also where the device could overlap them.
+  bool without_overlap = false;
+  // Gets a line where something works in a slower way than it should; default: stderr.
+  std::function<void(const std::string&)> warn = {};
 };
 
 // All work goes to one stream, in call order; calls return before it is done (download() waits).

@@ -26,13 +26,15 @@ class DeviceBuffer {
   // At least num_bytes, aligned to 256. Growing waits for the device (cudaFree does).
   void* reserve(size_t num_bytes) {
     if (num_bytes > capacity_) {
-      if (memory_ != nullptr) BERYL_CUDA(cudaFree(std::exchange(memory_, nullptr)));
       capacity_ = 0;
+      if (memory_ != nullptr) BERYL_CUDA(cudaFree(std::exchange(memory_, nullptr)));
       BERYL_CUDA(cudaMalloc(&memory_, num_bytes));
       capacity_ = num_bytes;
     }
     return memory_;
   }
+  // Null until something was reserved; changes when the buffer grows.
+  const void* data() const { return memory_; }
   template <typename T>
   T* reserve_of(int64_t count) {
     return static_cast<T*>(reserve(static_cast<size_t>(count > 0 ? count : 1) * sizeof(T)));

@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/launch_stream.h"
+
 namespace beryl::kernels::cuda {
 using bf16 = __nv_bfloat16;
 }  // namespace beryl::kernels::cuda
@@ -19,18 +21,66 @@ using bf16 = __nv_bfloat16;
 
 namespace beryl::kernels::cuda {
 
+inline cudaError_t allow_shared_bytes(const void* kernel, int shared_bytes) {
+  constexpr int kDefaultSharedBytes = 48 << 10;
+  if (shared_bytes <= kDefaultSharedBytes) return cudaSuccess;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+}
+
 template <typename... Parameters, typename... Arguments>
 cudaError_t launch_kernel(void (*kernel)(Parameters...), dim3 grid, int num_threads,
                           int shared_bytes, cudaStream_t stream, Arguments... arguments) {
-  constexpr int kDefaultSharedBytes = 48 << 10;
-  if (shared_bytes > kDefaultSharedBytes) {
-    const cudaError_t error =
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
-    if (error != cudaSuccess) return error;
-  }
+  const cudaError_t error = allow_shared_bytes(reinterpret_cast<const void*>(kernel), shared_bytes);
+  if (error != cudaSuccess) return error;
   kernel<<<grid, static_cast<unsigned>(num_threads), static_cast<size_t>(shared_bytes), stream>>>(
       arguments...);
   return cudaGetLastError();
+}
+
+// For kernels of which every thread calls wait_for_earlier_kernels() before it returns. Where the
+// stream overlaps, such a kernel may be started as soon as all blocks of the kernel before have
+// called let_next_kernel_start() or ended (programmatic dependent launch).
+template <typename... Parameters, typename... Arguments>
+cudaError_t launch_overlapping_kernel(void (*kernel)(Parameters...), dim3 grid, int num_threads,
+                                      int shared_bytes, LaunchStream stream,
+                                      Arguments... arguments) {
+  if (!stream.overlaps) {
+    return launch_kernel(kernel, grid, num_threads, shared_bytes, stream.stream, arguments...);
+  }
+  const cudaError_t error = allow_shared_bytes(reinterpret_cast<const void*>(kernel), shared_bytes);
+  if (error != cudaSuccess) return error;
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = grid;
+  config.blockDim = dim3(static_cast<unsigned>(num_threads));
+  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
+  config.stream = stream.stream;
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  return cudaLaunchKernelEx(&config, kernel, arguments...);
+}
+
+__device__ inline void let_next_kernel_start() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// Returns when the kernels before have ended and what they wrote can be read. They have in turn
+// waited for those before them. Until then a thread may prefetch, and touches no memory otherwise.
+// What earlier kernels of a step wrote is not read through the read-only cache (__ldg).
+__device__ inline void wait_for_earlier_kernels() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// How a kernel begins that reads nothing ahead.
+__device__ inline void begin_overlapping_kernel() {
+  let_next_kernel_start();
+  wait_for_earlier_kernels();
 }
 
 // Eight bf16 in one load. Weights are read once: they stay out of the first-level cache.
@@ -40,6 +90,11 @@ __device__ inline uint4 load_streaming(const bf16* from) {
                : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
                : "l"(from));
   return value;
+}
+
+// Starts bringing what lies at `from` to the second-level cache.
+__device__ inline void prefetch(const bf16* from) {
+  asm volatile("prefetch.global.L2 [%0];" : : "l"(from));
 }
 
 // d += a * b. Lane l, g = l / 4, t = l % 4:

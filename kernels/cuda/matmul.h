@@ -11,6 +11,8 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/launch_stream.h"
+
 namespace beryl::kernels::cuda {
 
 constexpr int64_t kMatmulDepthUnit = 8;  // K is a multiple: loads are 16 bytes
@@ -61,9 +63,9 @@ MatmulPlan plan_matmul(const MatmulArgs& args);
 // Most rows of a dense product that the skinny kernel takes.
 constexpr int kMaxSkinnyRows = 32;
 
-cudaError_t launch_skinny(const MatmulArgs& args, const MatmulPlan& plan, cudaStream_t stream);
-cudaError_t launch_tile(const MatmulArgs& args, const MatmulPlan& plan, cudaStream_t stream);
+cudaError_t launch_skinny(const MatmulArgs& args, const MatmulPlan& plan, LaunchStream stream);
+cudaError_t launch_tile(const MatmulArgs& args, const MatmulPlan& plan, LaunchStream stream);
 // Checks the arguments, plans and launches.
-cudaError_t launch_matmul(const MatmulArgs& args, cudaStream_t stream);
+cudaError_t launch_matmul(const MatmulArgs& args, LaunchStream stream);
 
 }  // namespace beryl::kernels::cuda

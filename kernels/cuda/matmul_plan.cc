@@ -51,7 +51,7 @@ MatmulPlan plan_matmul(const MatmulArgs& args) {
   return plan;
 }
 
-cudaError_t launch_matmul(const MatmulArgs& args, cudaStream_t stream) {
+cudaError_t launch_matmul(const MatmulArgs& args, LaunchStream stream) {
   if (args.num_rows == 0) return cudaSuccess;
   check_args(args);
   const MatmulPlan plan = plan_matmul(args);

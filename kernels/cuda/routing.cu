@@ -32,6 +32,7 @@ template <int kRows>
 __global__ void __launch_bounds__(kThreads)
     router_scores_kernel(const float* x, const bf16* proj, const bf16* scale, int num_rows, int n,
                          int num_experts, int experts_per_block, float eps, float* scores) {
+  begin_overlapping_kernel();
   BERYL_DYNAMIC_SHARED(float, normed);  // [kRows, n]
   __shared__ float scratch[kNumWarps];
   const int first_row = static_cast<int>(blockIdx.x) * kRows;
@@ -78,6 +79,7 @@ __device__ bool comes_before(const Best& a, const Best& b) {
 __global__ void __launch_bounds__(kThreads)
     choose_experts_kernel(const float* scores, const bf16* per_expert_scale, int num_rows,
                           int num_experts, int top_k, int32_t* topk_idx, float* topk_weights) {
+  begin_overlapping_kernel();
   const int row = static_cast<int>(blockIdx.x) * kNumWarps + warp_idx();
   if (row >= num_rows) return;
   const int lane = lane_idx();
@@ -146,6 +148,7 @@ __device__ int slot_at(const GroupArgs& args, int entry) {
 // Block = slot. Counts what goes to smaller slots (its offset) and to its own, then writes its own
 // entries in their order.
 __global__ void __launch_bounds__(kThreads) group_kernel(GroupArgs args) {
+  begin_overlapping_kernel();
   __shared__ int smaller_counts[kNumWarps];
   __shared__ int own_counts[kNumWarps];
   const int slot = static_cast<int>(blockIdx.x);
@@ -203,6 +206,7 @@ __global__ void __launch_bounds__(kThreads) group_kernel(GroupArgs args) {
 
 // A thread a row: its entries by expert id, those held elsewhere last.
 __global__ void leaves_kernel(GroupArgs args) {
+  begin_overlapping_kernel();
   const int row = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (row == 0) args.groups.leaf_offsets[0] = 0;
   if (row >= args.num_rows) return;
@@ -235,7 +239,7 @@ namespace {
 
 template <int kRows>
 cudaError_t launch_scores(const RouterWeights& weights, const TensorView& x, float eps,
-                          float* scores, cudaStream_t stream) {
+                          float* scores, LaunchStream stream) {
   const auto rows = static_cast<int>(x.shape[0]);
   const auto n = static_cast<int>(x.shape[1]);
   const auto num_experts = static_cast<int>(weights.proj.shape[0]);
@@ -244,16 +248,17 @@ cudaError_t launch_scores(const RouterWeights& weights, const TensorView& x, flo
   const dim3 grid(static_cast<unsigned>((rows + kRows - 1) / kRows),
                   static_cast<unsigned>((num_experts + experts_per_block - 1) / experts_per_block));
   const int shared_bytes = kRows * n * static_cast<int>(sizeof(float));
-  return launch_kernel(router_scores_kernel<kRows>, grid, kThreads, shared_bytes, stream, x.f32(),
-                       reinterpret_cast<const bf16*>(weights.proj.bf16()),
-                       reinterpret_cast<const bf16*>(weights.scale.bf16()), rows, n, num_experts,
-                       experts_per_block, eps, scores);
+  return launch_overlapping_kernel(router_scores_kernel<kRows>, grid, kThreads, shared_bytes,
+                                   stream, x.f32(),
+                                   reinterpret_cast<const bf16*>(weights.proj.bf16()),
+                                   reinterpret_cast<const bf16*>(weights.scale.bf16()), rows, n,
+                                   num_experts, experts_per_block, eps, scores);
 }
 
 }  // namespace
 
 cudaError_t launch_router_scores(const RouterWeights& weights, const TensorView& x, float eps,
-                                 float* scores, cudaStream_t stream) {
+                                 float* scores, LaunchStream stream) {
   if (x.shape[0] == 0) return cudaSuccess;
   return x.shape[0] <= 128 ? launch_scores<1>(weights, x, eps, scores, stream)
                            : launch_scores<8>(weights, x, eps, scores, stream);
@@ -261,26 +266,28 @@ cudaError_t launch_router_scores(const RouterWeights& weights, const TensorView&
 
 cudaError_t launch_choose_experts(const float* scores, const TensorView& per_expert_scale,
                                   const TensorView& topk_idx, const TensorView& topk_weights,
-                                  cudaStream_t stream) {
+                                  LaunchStream stream) {
   const auto rows = static_cast<int>(topk_idx.shape[0]);
   if (rows == 0) return cudaSuccess;
   const auto blocks = static_cast<unsigned>((rows + kNumWarps - 1) / kNumWarps);
-  return launch_kernel(choose_experts_kernel, blocks, kThreads, 0, stream, scores,
-                       reinterpret_cast<const bf16*>(per_expert_scale.bf16()), rows,
-                       static_cast<int>(per_expert_scale.shape[0]),
-                       static_cast<int>(topk_idx.shape[1]), topk_idx.as<int32_t>(),
-                       topk_weights.f32());
+  return launch_overlapping_kernel(choose_experts_kernel, blocks, kThreads, 0, stream, scores,
+                                   reinterpret_cast<const bf16*>(per_expert_scale.bf16()), rows,
+                                   static_cast<int>(per_expert_scale.shape[0]),
+                                   static_cast<int>(topk_idx.shape[1]), topk_idx.as<int32_t>(),
+                                   topk_weights.f32());
 }
 
-cudaError_t launch_group_by_expert(const GroupArgs& args, cudaStream_t stream) {
+cudaError_t launch_group_by_expert(const GroupArgs& args, LaunchStream stream) {
   if (args.groups.num_local_experts > 0) {
     const auto slots = static_cast<unsigned>(args.groups.num_local_experts);
-    const cudaError_t error = launch_kernel(group_kernel, slots, kThreads, 0, stream, args);
+    const cudaError_t error =
+        launch_overlapping_kernel(group_kernel, slots, kThreads, 0, stream, args);
     if (error != cudaSuccess) return error;
   }
   constexpr int kRowThreads = 128;
   const int blocks = args.num_rows > 0 ? (args.num_rows + kRowThreads - 1) / kRowThreads : 1;
-  return launch_kernel(leaves_kernel, static_cast<unsigned>(blocks), kRowThreads, 0, stream, args);
+  return launch_overlapping_kernel(leaves_kernel, static_cast<unsigned>(blocks), kRowThreads, 0,
+                                   stream, args);
 }
 
 }  // namespace beryl::kernels::cuda

@@ -47,6 +47,7 @@ __global__ void embed_kernel(const bf16* table, const int32_t* ids, float scale,
 
 template <typename Out>
 __global__ void rms_norm_kernel(const float* x, const bf16* weight, int n, float eps, Out* out) {
+  begin_overlapping_kernel();
   __shared__ float scratch[kMaxWarps];
   const int64_t row = blockIdx.x;
   const float* from = x + row * n;
@@ -58,6 +59,7 @@ __global__ void rms_norm_kernel(const float* x, const bf16* weight, int n, float
 
 __global__ void add_rms_norm_kernel(const float* x, const bf16* weight, int n, float eps,
                                     float* residual) {
+  begin_overlapping_kernel();
   __shared__ float scratch[kMaxWarps];
   const int64_t row = blockIdx.x;
   const float* from = x + row * n;
@@ -80,6 +82,7 @@ struct MergePointers {
 };
 
 __global__ void merge_ffn_kernel(MergePointers p) {
+  begin_overlapping_kernel();
   BERYL_DYNAMIC_SHARED(float, sum);  // [n]
   __shared__ float scratch[kMaxWarps];
   const int64_t first = int64_t{blockIdx.x} * p.n;
@@ -102,6 +105,7 @@ __global__ void merge_ffn_kernel(MergePointers p) {
 __global__ void tree_sum_kernel(const float* in, const int32_t* leaf_offsets,
                                 const int32_t* leaf_rows, const int32_t* leaf_keys, int n,
                                 float* out) {
+  begin_overlapping_kernel();
   __shared__ float open[kMaxSumDepth][kSumThreads];
   const int row = static_cast<int>(blockIdx.x);
   const int col = static_cast<int>(blockIdx.y) * kSumThreads + static_cast<int>(threadIdx.x);
@@ -132,6 +136,7 @@ __global__ void tree_sum_kernel(const float* in, const int32_t* leaf_offsets,
 }
 
 __global__ void softcap_kernel(float* x, int64_t count, float cap) {
+  begin_overlapping_kernel();
   const int64_t stride = int64_t{gridDim.x} * kThreads;
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < count; i += stride) {
     x[i] = cap * tanhf(x[i] / cap);
@@ -139,6 +144,7 @@ __global__ void softcap_kernel(float* x, int64_t count, float cap) {
 }
 
 __global__ void gelu_mul_kernel(const bf16* gate, const bf16* up, int64_t count, bf16* out) {
+  begin_overlapping_kernel();
   const int64_t stride = int64_t{gridDim.x} * kThreads * 8;
   for (int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * 8; i < count; i += stride) {
     const uint4 a = *reinterpret_cast<const uint4*>(gate + i);
@@ -166,7 +172,7 @@ __global__ void fill_hashed_kernel(HashedTensor tensor, uint64_t first_index, ui
 }  // namespace
 
 cudaError_t launch_embed(const uint16_t* table, const int32_t* ids, float scale,
-                         const TensorView& out, cudaStream_t stream) {
+                         const TensorView& out, LaunchStream stream) {
   const auto rows = static_cast<unsigned>(out.shape[0]);
   if (rows == 0) return cudaSuccess;
   return launch_kernel(embed_kernel, rows, kThreads, 0, stream,
@@ -175,27 +181,28 @@ cudaError_t launch_embed(const uint16_t* table, const int32_t* ids, float scale,
 }
 
 cudaError_t launch_rms_norm(const TensorView& x, const TensorView& weight, float eps,
-                            const TensorView& out, cudaStream_t stream) {
+                            const TensorView& out, LaunchStream stream) {
   const auto rows = static_cast<unsigned>(x.shape[0]);
   const auto n = static_cast<int>(x.shape[1]);
   if (rows == 0) return cudaSuccess;
   if (out.dtype == DType::kBFloat16) {
-    return launch_kernel(rms_norm_kernel<bf16>, rows, kThreads, 0, stream, x.f32(),
-                         bf16_or_null(weight), n, eps, out.as<bf16>());
+    return launch_overlapping_kernel(rms_norm_kernel<bf16>, rows, kThreads, 0, stream, x.f32(),
+                                     bf16_or_null(weight), n, eps, out.as<bf16>());
   }
-  return launch_kernel(rms_norm_kernel<float>, rows, kThreads, 0, stream, x.f32(),
-                       bf16_or_null(weight), n, eps, out.f32());
+  return launch_overlapping_kernel(rms_norm_kernel<float>, rows, kThreads, 0, stream, x.f32(),
+                                   bf16_or_null(weight), n, eps, out.f32());
 }
 
 cudaError_t launch_add_rms_norm(const TensorView& x, const TensorView& weight, float eps,
-                                const TensorView& residual, cudaStream_t stream) {
+                                const TensorView& residual, LaunchStream stream) {
   const auto rows = static_cast<unsigned>(x.shape[0]);
   if (rows == 0) return cudaSuccess;
-  return launch_kernel(add_rms_norm_kernel, rows, kThreads, 0, stream, x.f32(),
-                       bf16_or_null(weight), static_cast<int>(x.shape[1]), eps, residual.f32());
+  return launch_overlapping_kernel(add_rms_norm_kernel, rows, kThreads, 0, stream, x.f32(),
+                                   bf16_or_null(weight), static_cast<int>(x.shape[1]), eps,
+                                   residual.f32());
 }
 
-cudaError_t launch_merge_ffn(const MergeFfnArgs& args, cudaStream_t stream) {
+cudaError_t launch_merge_ffn(const MergeFfnArgs& args, LaunchStream stream) {
   const auto rows = static_cast<unsigned>(args.dense.shape[0]);
   const auto n = static_cast<int>(args.dense.shape[1]);
   if (rows == 0) return cudaSuccess;
@@ -209,38 +216,49 @@ cudaError_t launch_merge_ffn(const MergeFfnArgs& args, cudaStream_t stream) {
                                   args.eps,
                                   n};
   const int shared_bytes = n * static_cast<int>(sizeof(float));
-  return launch_kernel(merge_ffn_kernel, rows, kThreads, shared_bytes, stream, pointers);
+  return launch_overlapping_kernel(merge_ffn_kernel, rows, kThreads, shared_bytes, stream,
+                                   pointers);
 }
 
 cudaError_t launch_tree_sum(const TensorView& in, const TreeSumBatch& batch, const TensorView& out,
-                            cudaStream_t stream) {
+                            LaunchStream stream) {
   if (batch.num_rows == 0) return cudaSuccess;
   const auto n = static_cast<int>(out.shape[1]);
   const dim3 grid(static_cast<unsigned>(batch.num_rows),
                   static_cast<unsigned>((n + kSumThreads - 1) / kSumThreads));
-  return launch_kernel(tree_sum_kernel, grid, kSumThreads, 0, stream, in.f32(), batch.leaf_offsets,
-                       batch.leaf_rows, batch.leaf_keys, n, out.f32());
+  return launch_overlapping_kernel(tree_sum_kernel, grid, kSumThreads, 0, stream, in.f32(),
+                                   batch.leaf_offsets, batch.leaf_rows, batch.leaf_keys, n,
+                                   out.f32());
 }
 
-cudaError_t launch_softcap(float* x, int64_t count, float cap, cudaStream_t stream) {
+cudaError_t launch_softcap(float* x, int64_t count, float cap, LaunchStream stream) {
   if (count == 0) return cudaSuccess;
-  return launch_kernel(softcap_kernel, blocks_for(count, kThreads), kThreads, 0, stream, x, count,
-                       cap);
+  return launch_overlapping_kernel(softcap_kernel, blocks_for(count, kThreads), kThreads, 0, stream,
+                                   x, count, cap);
 }
 
 cudaError_t launch_gelu_mul(const uint16_t* gate, const uint16_t* up, int64_t count, uint16_t* out,
-                            cudaStream_t stream) {
+                            LaunchStream stream) {
   if (count == 0) return cudaSuccess;
-  return launch_kernel(gelu_mul_kernel, blocks_for(count, kThreads * 8), kThreads, 0, stream,
-                       reinterpret_cast<const bf16*>(gate), reinterpret_cast<const bf16*>(up),
-                       count, reinterpret_cast<bf16*>(out));
+  return launch_overlapping_kernel(gelu_mul_kernel, blocks_for(count, kThreads * 8), kThreads, 0,
+                                   stream, reinterpret_cast<const bf16*>(gate),
+                                   reinterpret_cast<const bf16*>(up), count,
+                                   reinterpret_cast<bf16*>(out));
 }
 
 cudaError_t launch_fill_hashed(const HashedTensor& tensor, uint64_t first_index, uint16_t* out,
-                               size_t count, cudaStream_t stream) {
+                               size_t count, LaunchStream stream) {
   if (count == 0) return cudaSuccess;
   return launch_kernel(fill_hashed_kernel, blocks_for(static_cast<int64_t>(count), kThreads),
                        kThreads, 0, stream, tensor, first_index, out, count);
+}
+
+bool kernels_can_overlap() {
+  constexpr int kFirstVersion = 90;
+  cudaFuncAttributes attributes = {};
+  const cudaError_t error =
+      cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(&softcap_kernel));
+  return error == cudaSuccess && attributes.ptxVersion >= kFirstVersion;
 }
 
 }  // namespace beryl::kernels::cuda

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/launch_stream.h"
 #include "kernels/hashed_weights.h"
 #include "kernels/ops.h"
 
@@ -16,12 +17,12 @@ constexpr int64_t kMaxMergeWidth = 12 * 1024 - 64;
 
 // out[t] = table[ids[t]] * scale; table bf16, n a multiple of 8.
 cudaError_t launch_embed(const uint16_t* table, const int32_t* ids, float scale,
-                         const TensorView& out, cudaStream_t stream);
+                         const TensorView& out, LaunchStream stream);
 // weight may be empty; out float32 or bf16.
 cudaError_t launch_rms_norm(const TensorView& x, const TensorView& weight, float eps,
-                            const TensorView& out, cudaStream_t stream);
+                            const TensorView& out, LaunchStream stream);
 cudaError_t launch_add_rms_norm(const TensorView& x, const TensorView& weight, float eps,
-                                const TensorView& residual, cudaStream_t stream);
+                                const TensorView& residual, LaunchStream stream);
 struct MergeFfnArgs {
   FfnMergeWeights weights;
   TensorView dense;
@@ -29,15 +30,19 @@ struct MergeFfnArgs {
   TensorView residual;
   float eps = 0;
 };
-cudaError_t launch_merge_ffn(const MergeFfnArgs& args, cudaStream_t stream);
+cudaError_t launch_merge_ffn(const MergeFfnArgs& args, LaunchStream stream);
 cudaError_t launch_tree_sum(const TensorView& in, const TreeSumBatch& batch, const TensorView& out,
-                            cudaStream_t stream);
+                            LaunchStream stream);
 // x = cap * tanh(x / cap), in place.
-cudaError_t launch_softcap(float* x, int64_t count, float cap, cudaStream_t stream);
+cudaError_t launch_softcap(float* x, int64_t count, float cap, LaunchStream stream);
 // out = bf16(gelu_tanh(gate) * up), all bf16, count a multiple of 8.
 cudaError_t launch_gelu_mul(const uint16_t* gate, const uint16_t* up, int64_t count, uint16_t* out,
-                            cudaStream_t stream);
+                            LaunchStream stream);
 cudaError_t launch_fill_hashed(const HashedTensor& tensor, uint64_t first_index, uint16_t* out,
-                               size_t count, cudaStream_t stream);
+                               size_t count, LaunchStream stream);
+
+// True where the code that this device runs can wait for earlier kernels (compiled for sm_90 or
+// newer), so that kernels may overlap.
+bool kernels_can_overlap();
 
 }  // namespace beryl::kernels::cuda

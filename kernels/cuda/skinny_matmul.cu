@@ -4,7 +4,8 @@
 // serve two mma steps: numbers 0-3 the first, 4-7 the second.
 //
 // A block owns 16 weight rows (8 of gate and 8 of up with kGelu); its warps divide K and their sums
-// are added in warp order, so a row's result does not depend on the other rows.
+// are added in warp order, so a row's result does not depend on the other rows. Dense products
+// bring their first weights to the second-level cache while the kernel before is still running.
 #include "kernels/cuda/group_tile.cuh"
 #include "kernels/cuda/matmul.h"
 
@@ -16,6 +17,7 @@ constexpr int kNumWarps = 8;
 constexpr int kThreads = kNumWarps * kWarpSize;
 constexpr int kStepDepth = 32;  // k of one step of a warp
 constexpr int kSteps = 4;       // steps loaded at once: 4 KB of weights in flight a warp
+constexpr int kChunk = kStepDepth * kSteps;
 
 struct Columns {
   const bf16* first_half;   // weight row g
@@ -49,12 +51,21 @@ __device__ uint4 load_or_zero(const bf16* from, bool valid) {
   return valid ? load_streaming(from) : make_uint4(0, 0, 0, 0);
 }
 
+// What this lane will read first. Weights are written by no kernel of a step.
+__device__ void prefetch_first(const Columns& columns, int k) {
+#pragma unroll
+  for (int s = 0; s < kSteps; ++s) {
+    const int at = warp_idx() * kChunk + s * kStepDepth + (lane_idx() % 4) * 8;
+    if (columns.has_first && at < k) prefetch(columns.first_half + at);
+    if (columns.has_second && at < k) prefetch(columns.second_half + at);
+  }
+}
+
 // sums += 16 weight rows times 8 * kTokenTiles tokens, over this warp's part of K.
 template <int kTokenTiles>
 __device__ void accumulate(const Columns& columns, const bf16* const (&x)[kTokenTiles], int k,
                            float (&sums)[kTokenTiles][4]) {
   const int quad = (lane_idx() % 4) * 8;
-  constexpr int kChunk = kStepDepth * kSteps;
   for (int base = warp_idx() * kChunk; base < k; base += kNumWarps * kChunk) {
     uint4 first[kSteps];
     uint4 second[kSteps];
@@ -72,7 +83,7 @@ __device__ void accumulate(const Columns& columns, const bf16* const (&x)[kToken
 #pragma unroll
       for (int i = 0; i < kTokenTiles; ++i) {
         uint4 b = make_uint4(0, 0, 0, 0);
-        if (x[i] != nullptr && at < k) b = __ldg(reinterpret_cast<const uint4*>(x[i] + at));
+        if (x[i] != nullptr && at < k) b = *reinterpret_cast<const uint4*>(x[i] + at);
         mma_bf16(sums[i], a_low, b.x, b.y);
         mma_bf16(sums[i], a_high, b.z, b.w);
       }
@@ -138,6 +149,7 @@ __device__ int tiles_of(const MatmulArgs& args, const MatmulJob& job) {
 template <int kTokenTiles>
 __global__ void __launch_bounds__(kThreads) skinny_kernel(MatmulArgs args) {
   constexpr int kRows = kTokenTiles * 8;
+  let_next_kernel_start();
   Tile tile;
   tile.tile = static_cast<int>(blockIdx.x);
   tile.job = args.jobs[0];
@@ -149,6 +161,9 @@ __global__ void __launch_bounds__(kThreads) skinny_kernel(MatmulArgs args) {
     tile.tile -= before;
     tile.job = args.jobs[j];
   }
+  // The experts that have rows are known only after the wait.
+  if (args.num_groups == 0) prefetch_first(lane_columns(args, tile), args.k);
+  wait_for_earlier_kernels();
   if (args.num_groups == 0) {
     const int begin = static_cast<int>(blockIdx.y) * kRows;
     tile.rows = {0, begin, min(begin + kRows, args.num_rows)};
@@ -181,16 +196,16 @@ int host_tiles(const MatmulArgs& args) {
 
 }  // namespace
 
-cudaError_t launch_skinny(const MatmulArgs& args, const MatmulPlan& plan, cudaStream_t stream) {
+cudaError_t launch_skinny(const MatmulArgs& args, const MatmulPlan& plan, LaunchStream stream) {
   const dim3 grid(static_cast<unsigned>(host_tiles(args)),
                   static_cast<unsigned>(plan.num_row_tiles));
   switch (plan.tile_rows) {
     case 8:
-      return launch_kernel(skinny_kernel<1>, grid, kThreads, 0, stream, args);
+      return launch_overlapping_kernel(skinny_kernel<1>, grid, kThreads, 0, stream, args);
     case 16:
-      return launch_kernel(skinny_kernel<2>, grid, kThreads, 0, stream, args);
+      return launch_overlapping_kernel(skinny_kernel<2>, grid, kThreads, 0, stream, args);
     case 32:
-      return launch_kernel(skinny_kernel<4>, grid, kThreads, 0, stream, args);
+      return launch_overlapping_kernel(skinny_kernel<4>, grid, kThreads, 0, stream, args);
     default:
       return cudaErrorInvalidValue;
   }

@@ -171,6 +171,7 @@ __device__ void store_tile(const MatmulArgs& args, const GroupTile& rows,
 
 template <int kTileRows>
 __global__ void __launch_bounds__(kThreads) tile_kernel(MatmulArgs args) {
+  begin_overlapping_kernel();
   BERYL_DYNAMIC_SHARED(unsigned char, shared);
   GroupTile rows;
   if (args.num_groups == 0) {
@@ -203,7 +204,7 @@ __global__ void __launch_bounds__(kThreads) tile_kernel(MatmulArgs args) {
 }
 
 template <int kTileRows>
-cudaError_t launch(const MatmulArgs& args, const MatmulPlan& plan, cudaStream_t stream) {
+cudaError_t launch(const MatmulArgs& args, const MatmulPlan& plan, LaunchStream stream) {
   constexpr int kSharedBytes = Shape<kTileRows>::kSharedBytes;
   const int cols = args.epilogue == Epilogue::kGelu ? 64 : kTileCols;
   MatmulArgs one = args;
@@ -212,8 +213,8 @@ cudaError_t launch(const MatmulArgs& args, const MatmulPlan& plan, cudaStream_t 
     one.jobs[0] = args.jobs[j];
     const dim3 grid(static_cast<unsigned>((one.jobs[0].num_cols + cols - 1) / cols),
                     static_cast<unsigned>(plan.num_row_tiles));
-    const cudaError_t error =
-        launch_kernel(tile_kernel<kTileRows>, grid, kThreads, kSharedBytes, stream, one);
+    const cudaError_t error = launch_overlapping_kernel(tile_kernel<kTileRows>, grid, kThreads,
+                                                        kSharedBytes, stream, one);
     if (error != cudaSuccess) return error;
   }
   return cudaSuccess;
@@ -221,7 +222,7 @@ cudaError_t launch(const MatmulArgs& args, const MatmulPlan& plan, cudaStream_t 
 
 }  // namespace
 
-cudaError_t launch_tile(const MatmulArgs& args, const MatmulPlan& plan, cudaStream_t stream) {
+cudaError_t launch_tile(const MatmulArgs& args, const MatmulPlan& plan, LaunchStream stream) {
   if (plan.tile_rows == 64) return launch<64>(args, plan, stream);
   if (plan.tile_rows == 128) return launch<128>(args, plan, stream);
   return cudaErrorInvalidValue;

@@ -29,11 +29,11 @@ int max_partials(const Placement& placement, std::span<const int32_t> nodes, int
 
 struct ExpertExchange::Impl {
   virtual ~Impl() = default;
+  virtual bool is_repeatable() const = 0;
+  virtual base::Status begin_step() = 0;
   virtual base::Status begin(const StepShape& shape, const RoutedRows& rows) = 0;
   virtual base::Status finish(const ExpertFunction& experts, const TensorView& out) = 0;
   virtual ExpertLoad load() = 0;
-
-  bool begun = false;
 };
 
 // Rows travel in rounds of fixed capacity; all index work is the host's.
@@ -41,8 +41,12 @@ struct ExpertExchange::Rounds final : Impl {
   Rounds(comm::Communicator& communicator, kernels::Ops& ops, const Placement& placement,
          const ExchangeLimits& limits);
 
+  bool is_repeatable() const override { return false; }
+  base::Status begin_step() override { return base::Status::ok(); }
   base::Status begin(const StepShape& shape, const RoutedRows& rows) override;
   base::Status finish(const ExpertFunction& experts, const TensorView& out) override {
+    BERYL_ASSERT(begun, "finish() without begin()");
+    begun = false;
     return run_rounds(experts, out);
   }
   ExpertLoad load() override { return counts; }
@@ -73,6 +77,7 @@ struct ExpertExchange::Rounds final : Impl {
   OpsBuffer returned;            // [*, H] rows that came back
   std::vector<uint64_t> counts;  // [num_experts]
   std::unique_ptr<comm::PendingExchange> combine;
+  bool begun = false;
 };
 
 // One rank on a device.
@@ -83,10 +88,12 @@ struct ExpertExchange::Local final : Impl {
     BERYL_ASSERT(group.size() == 1, "{} ranks: rows of a device cannot travel yet", group.size());
   }
 
+  bool is_repeatable() const override { return true; }
   // A collective of one: fails when the group was aborted.
+  base::Status begin_step() override { return communicator.barrier(); }
   base::Status begin(const StepShape&, const RoutedRows& routed) override {
     rows = routed;
-    return communicator.barrier();
+    return base::Status::ok();
   }
   base::Status finish(const ExpertFunction& experts, const TensorView& out) override {
     experts_here.run(rows, experts, out);
@@ -201,8 +208,11 @@ base::Status ExpertExchange::Rounds::run_rounds(const ExpertFunction& experts,
 }
 
 base::Status ExpertExchange::Rounds::begin(const StepShape& shape, const RoutedRows& rows) {
+  BERYL_ASSERT(!begun, "begin() before finish() of the layer before");
   count_load(rows);
-  return dispatch.begin(shape, rows);
+  base::Status status = dispatch.begin(shape, rows);
+  begun = status.is_ok();
+  return status;
 }
 
 ExpertExchange::ExpertExchange(comm::Communicator& communicator, kernels::Ops& ops,
@@ -226,16 +236,19 @@ size_t ExpertExchange::num_bytes(const Placement& placement, const ExchangeLimit
 
 ExpertExchange::~ExpertExchange() = default;
 
+bool ExpertExchange::is_repeatable() const {
+  return impl_->is_repeatable();
+}
+
+base::Status ExpertExchange::begin_step() {
+  return impl_->begin_step();
+}
+
 base::Status ExpertExchange::begin(const StepShape& shape, const RoutedRows& rows) {
-  BERYL_ASSERT(!impl_->begun, "begin() before finish() of the layer before");
-  base::Status status = impl_->begin(shape, rows);
-  impl_->begun = status.is_ok();
-  return status;
+  return impl_->begin(shape, rows);
 }
 
 base::Status ExpertExchange::finish(const ExpertFunction& experts, const TensorView& out) {
-  BERYL_ASSERT(impl_->begun, "finish() without begin()");
-  impl_->begun = false;
   return impl_->finish(experts, out);
 }
 

@@ -2,7 +2,8 @@
 // brings the weighted results back and sums them in tree order (bitwise the same on any number of
 // ranks). One rank is not special: its communicator copies.
 //
-// A layer calls begin(), computes its dense MLP while rows travel, then finish().
+// A step calls begin_step(); each layer then begin(), computes its dense MLP while rows travel, and
+// finish().
 #pragma once
 
 #include <cstdint>
@@ -73,6 +74,13 @@ class ExpertExchange {
                           bool memory_is_host);
   ExpertExchange(const ExpertExchange&) = delete;
   ExpertExchange& operator=(const ExpertExchange&) = delete;
+
+  // True where begin() and finish() do nothing but launch operations, the same ones for any
+  // routing: kernels::Ops::run_repeatable may hold them.
+  bool is_repeatable() const;
+
+  // Before the first layer of a step. Collective; fails when the group has ended.
+  base::Status begin_step();
 
   // Packs each row once per destination rank and starts the first exchange. Collective.
   base::Status begin(const StepShape& shape, const RoutedRows& rows);

@@ -32,7 +32,7 @@ StepExecutor::StepExecutor(ForwardPass& forward, kernels::Ops& ops, const wire::
       requests_(limits_),
       features_(limits.cache.num_feature_tokens()),
       feature_jobs_(feature_jobs) {
-  const auto max_rows = static_cast<size_t>(std::max(1, forward.max_logits_rows()));
+  const size_t max_rows = std::max(1U, limits.cache.max_num_seqs());
   sampled_memory_ =
       static_cast<kernels::SampledToken*>(ops.allocate(max_rows * sizeof(kernels::SampledToken)));
 }
@@ -150,17 +150,24 @@ void StepExecutor::compute_prompt_logprobs(const wire::StepPlan& plan) {
   }
 }
 
+// All slices are started before any token is waited for: a device computes meanwhile.
 void StepExecutor::sample(const wire::StepPlan& plan) {
+  const int first = arrays_.num_prompt_logits();
   const int num_wanted = static_cast<int>(arrays_.wanted().size());
-  for (int begin = arrays_.num_prompt_logits(); begin < num_wanted;
-       begin += forward_.max_logits_rows()) {
-    sample_slice(plan, begin, std::min(num_wanted, begin + forward_.max_logits_rows()));
+  if (first == num_wanted) return;
+  for (int begin = first; begin < num_wanted; begin += forward_.max_logits_rows()) {
+    start_slice(plan, begin, std::min(num_wanted, begin + forward_.max_logits_rows()));
+  }
+  sampled_.resize(static_cast<size_t>(num_wanted - first));
+  ops_.download(sampled_.data(), sampled_memory_, sampled_.size() * sizeof(kernels::SampledToken));
+  for (int i = first; i < num_wanted; ++i) {
+    const int row_idx = arrays_.wanted()[static_cast<size_t>(i)].row_idx;
+    take_token(plan.rows(row_idx), sampled_[static_cast<size_t>(i - first)], output_of(row_idx));
   }
 }
 
-void StepExecutor::sample_slice(const wire::StepPlan& plan, int begin, int end) {
+void StepExecutor::start_slice(const wire::StepPlan& plan, int begin, int end) {
   sampling_rows_.clear();
-  sampled_.assign(static_cast<size_t>(end - begin), {});
   for (int i = begin; i < end; ++i) {
     const WantedLogits& wanted = arrays_.wanted()[static_cast<size_t>(i)];
     const RequestState& state = requests_.at(plan.rows(wanted.row_idx).handle());
@@ -168,12 +175,7 @@ void StepExecutor::sample_slice(const wire::StepPlan& plan, int begin, int end) 
         state.sampling.row(wanted.position + 1, state.failed ? 0 : state.num_output_tokens()));
   }
   ops_.sample(forward_.logits(begin, end), {.rows = sampling_rows_.data(), .num_rows = end - begin},
-              sampled_memory_);
-  ops_.download(sampled_.data(), sampled_memory_, sampled_.size() * sizeof(kernels::SampledToken));
-  for (int i = begin; i < end; ++i) {
-    const int row_idx = arrays_.wanted()[static_cast<size_t>(i)].row_idx;
-    take_token(plan.rows(row_idx), sampled_[static_cast<size_t>(i - begin)], output_of(row_idx));
-  }
+              sampled_memory_ + (begin - arrays_.num_prompt_logits()));
 }
 
 void StepExecutor::take_token(const wire::Row& row, const kernels::SampledToken& sampled,

@@ -42,7 +42,7 @@ class StepExecutor {
   base::Status check_features(const wire::Row& row) const;
   void compute_prompt_logprobs(const wire::StepPlan& plan);
   void sample(const wire::StepPlan& plan);
-  void sample_slice(const wire::StepPlan& plan, int begin, int end);
+  void start_slice(const wire::StepPlan& plan, int begin, int end);
   void take_token(const wire::Row& row, const kernels::SampledToken& sampled, wire::Output& output);
   void finish_rows(const wire::StepPlan& plan);
   wire::Output& output_of(int row_idx) { return outputs_[static_cast<size_t>(row_idx)]; }
@@ -58,7 +58,7 @@ class StepExecutor {
   std::vector<wire::Output> outputs_;  // [rows of this step]
   std::vector<kernels::SamplingRow> sampling_rows_;
   std::vector<kernels::SampledToken> sampled_;
-  kernels::SampledToken* sampled_memory_ = nullptr;  // of ops_, [forward_.max_logits_rows()]
+  kernels::SampledToken* sampled_memory_ = nullptr;  // of ops_, [max_num_seqs]
   std::vector<float> logits_row_;                    // [vocab_size] for prompt log-probabilities
   uint64_t last_step_ = 0;
 };

@@ -1,11 +1,13 @@
 #include "worker/model/decoder.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 
 #include "parallel/base/assert.h"
 #include "worker/model/attention_shape.h"
+#include "worker/model/repeatable_step.h"
 
 namespace beryl::model {
 
@@ -22,6 +24,11 @@ float embedding_scale(int hidden_size, DType activation) {
   return std::bit_cast<float>(uint32_t{kernels::round_to_bf16(scale)} << 16);
 }
 
+uint64_t next_owner() {
+  static std::atomic<uint64_t> last{0};
+  return ++last;
+}
+
 int max_feature_rows(std::span<const FeatureRows> features) {
   int64_t most = 0;
   for (const FeatureRows& part : features) most = std::max(most, part.features.shape[0]);
@@ -34,6 +41,7 @@ Decoder::Decoder(const DecoderParts& parts, const WorkspaceLimits& limits)
     : parts_(parts),
       workspace_(parts.config, limits, parts.ops),
       staged_(parts.ops),
+      owner_(next_owner()),
       sliding_shape_(attention_shape(parts.config, LayerKind::kSliding)),
       global_shape_(attention_shape(parts.config, LayerKind::kGlobal)),
       embedding_scale_(embedding_scale(parts.config.hidden_size, parts.ops.activation_dtype())) {
@@ -48,8 +56,35 @@ Status Decoder::forward(const DecoderBatch& batch, LayerObserver* observer) {
   for (const int32_t row : batch.logits_rows) {
     BERYL_ASSERT(row >= 0 && row < num_rows, "row {}", row);
   }
-  const StagedViews staged = staged_.stage(batch.token_ids, batch.rows, batch.logits_rows,
-                                           max_feature_rows(batch.features));
+  StagedViews staged = staged_.stage(batch.token_ids, batch.rows, batch.logits_rows,
+                                     max_feature_rows(batch.features));
+  num_selected_ = staged.selection.num_rows;
+  if (Status status = parts_.exchange.begin_step(); !status) return status;
+  if (!parts_.exchange.is_repeatable() || !is_repeatable(staged.rows)) {
+    return run(staged, batch, observer);
+  }
+  // Also where the step is not kept: equal steps have equal plans.
+  staged.rows.max_position = last_of_bucket(staged.rows.max_position);
+  if (observer != nullptr || !batch.features.empty()) return run(staged, batch, observer);
+  Status status = Status::ok();
+  parts_.ops.run_repeatable(key_of(staged), [&] { status = run(staged, batch, nullptr); });
+  return status;
+}
+
+// All that run() launches with, besides what it finds in memory.
+kernels::StepKey Decoder::key_of(const StagedViews& staged) const {
+  return {.owner = owner_,
+          .arrays = staged_.memory(),
+          .num_rows = staged.rows.num_rows,
+          .num_segments = staged.rows.num_segments,
+          .max_segment_rows = staged.rows.max_segment_rows,
+          .num_selected = staged.selection.num_rows,
+          .has_visible_end = staged.rows.visible_end != nullptr,
+          .max_position = staged.rows.max_position};
+}
+
+Status Decoder::run(const StagedViews& staged, const DecoderBatch& batch, LayerObserver* observer) {
+  const int num_rows = batch.rows.num_rows;
   const TensorView residual = workspace_.residual(num_rows);
   embed(staged, batch, residual);
   if (observer != nullptr) observer->on_hidden(0, residual);
@@ -137,7 +172,6 @@ Status Decoder::feed_forward_block(int layer, const DecoderBatch& batch, LayerOb
 
 // selected = final norm of the rows whose logits are wanted.
 void Decoder::select_rows(const kernels::TreeSumBatch& selection, int num_rows) {
-  num_selected_ = selection.num_rows;
   const TensorView gathered = workspace_.block_out(num_selected_);
   parts_.ops.tree_sum(workspace_.residual(num_rows), selection, gathered);
   parts_.ops.rms_norm(gathered, parts_.weights.norm(), parts_.config.rms_norm_eps,

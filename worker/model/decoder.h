@@ -64,7 +64,8 @@ class Decoder {
   Decoder& operator=(const Decoder&) = delete;
 
   // Runs all layers, writes the KV cache and keeps the normed rows of logits_rows. Fails only with
-  // the exchange; the group's epoch has ended then. A rank without rows still takes part.
+  // the exchange; the group's epoch has ended then. A rank without rows still takes part. Steps
+  // that decode are handed to Ops::run_repeatable, those with an observer or features excepted.
   base::Status forward(const DecoderBatch& batch, LayerObserver* observer = nullptr);
 
   // Logits after the softcap of entries [begin, end) of the last batch's logits_rows, at most
@@ -76,6 +77,8 @@ class Decoder {
   const WorkspaceLimits& limits() const { return workspace_.limits(); }
 
  private:
+  kernels::StepKey key_of(const StagedViews& staged) const;
+  base::Status run(const StagedViews& staged, const DecoderBatch& batch, LayerObserver* observer);
   void embed(const StagedViews& staged, const DecoderBatch& batch,
              const kernels::TensorView& residual);
   void attention_block(int layer, const kernels::BatchView& rows);
@@ -85,6 +88,7 @@ class Decoder {
   DecoderParts parts_;
   Workspace workspace_;
   StagedBatch staged_;
+  uint64_t owner_;  // this decoder in keys of steps
   kernels::AttentionShape sliding_shape_;
   kernels::AttentionShape global_shape_;
   float embedding_scale_;

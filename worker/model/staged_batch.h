@@ -1,5 +1,7 @@
 // StagedBatch: the arrays of a DecoderBatch where the operations can read them. A back end on host
-// memory reads the caller's; for a device all of them travel in one copy a step.
+// memory reads the caller's; for a device all of them travel in one copy a step. There each array
+// lies at an address that depends on the lengths of the others but not on those of block tables, so
+// a step can be repeated while contexts grow.
 #pragma once
 
 #include <cstdint>
@@ -30,10 +32,17 @@ class StagedBatch {
   StagedViews stage(const int32_t* token_ids, const kernels::BatchView& rows,
                     std::span<const int32_t> logits_rows, int max_copied_rows);
 
+  // Where the arrays of the last step begin; null on host memory.
+  const void* memory() const { return device_; }
+
  private:
   // Appends an array and returns where it will lie, in numbers from the start.
   size_t append(std::span<const int32_t> values);
+  // Appends offsets of a table whose block ids follow `num_before` others.
+  size_t append_offsets(const kernels::BlockTableView& table, int num_segments, size_t num_before);
   void grow(size_t size);
+  // What only devices look at: the segment of each row, the longest one, the largest position.
+  void measure(const kernels::BatchView& rows, kernels::BatchView& staged);
 
   kernels::Ops& ops_;
   std::vector<int32_t> host_;

@@ -60,7 +60,10 @@ void check_device(const WorkerOptions& options, int num_ranks) {
 }
 
 std::unique_ptr<kernels::Ops> make_rank_ops(const WorkerOptions& options, int num_threads) {
-  if (is_cuda(options)) return kernels::cuda::make_cuda_ops({});
+  if (is_cuda(options)) {
+    return kernels::cuda::make_cuda_ops(
+        {.without_graphs = options.without_graphs, .without_overlap = options.without_overlap});
+  }
   return kernels::cpu::make_cpu_ops({.num_threads = num_threads});
 }
 

@@ -20,6 +20,9 @@ struct WorkerOptions {
   double dummy_post_norm = 0.03;
 
   std::string device = "cpu";  // cpu, cuda
+  // CUDA, for comparisons: steps kernel by kernel, kernels one after the other.
+  bool without_graphs = false;
+  bool without_overlap = false;
 
   std::string coordinator = "127.0.0.1:8101";
   uint32_t group = 0;

@@ -65,6 +65,7 @@ struct Device {
   Meeting block;
   int num_threads = 0;
   int current = 0;
+  uint64_t num_waits = 0;   // threads that have waited for earlier kernels
   uint64_t num_events = 0;  // arrivals and ends: a round without any is a deadlock
   std::vector<unsigned char> shared_storage = std::vector<unsigned char>(kMaxSharedBytes + 128);
   int shared_bytes = 0;
@@ -155,6 +156,20 @@ void run_grid(dim3 grid, int num_threads, int shared_bytes,
       }
     }
   });
+}
+
+void run_waiting_grid(dim3 grid, int num_threads, int shared_bytes,
+                      const std::function<void()>& thread_body) {
+  device().num_waits = 0;
+  run_grid(grid, num_threads, shared_bytes, thread_body);
+  const uint64_t num_blocks = uint64_t{grid.x} * grid.y * grid.z;
+  if (device().num_waits != num_blocks * static_cast<uint64_t>(num_threads)) {
+    fail("not every thread has waited for earlier kernels once");
+  }
+}
+
+void count_wait() {
+  ++device().num_waits;
 }
 
 void block_barrier() {

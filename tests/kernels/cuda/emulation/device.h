@@ -8,8 +8,10 @@
 // copies land when they are waited for, not before. Shared memory starts as NaN; device memory ends
 // at a page that cannot be accessed.
 //
-// What it cannot show: races that need another order of warps, speed, real rounding of exp and
-// tanh.
+// Threads of kernels that may overlap must all have waited for earlier kernels when they end.
+//
+// What it cannot show: what such a kernel does before it waits, races that need another order of
+// warps, speed, real rounding of exp and tanh.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -44,6 +46,10 @@ extern dim3 block_dimensions, grid_dimensions;
 void run_grid(dim3 grid, int num_threads, int shared_bytes,
               const std::function<void()>& thread_body);
 
+// Runs `grid` at once, or later, once for each launch of the graph that is being captured on
+// `stream`.
+void launch_on(cudaStream_t stream, std::function<void()> grid);
+
 // Runs `work` while host code, which kernels are here, may touch device memory.
 void with_device_memory(const std::function<void()>& work);
 
@@ -63,6 +69,11 @@ unsigned char* shared_memory();
 int shared_memory_bytes();
 // Address in shared memory, 16 bytes, checked.
 unsigned char* shared_at(uint32_t address);
+
+// Runs a grid of which every thread must call count_wait() once.
+void run_waiting_grid(dim3 grid, int num_threads, int shared_bytes,
+                      const std::function<void()>& thread_body);
+void count_wait();
 
 void start_copy(uint32_t to, const void* from, bool valid);
 void commit_copies();
@@ -207,14 +218,37 @@ using bf16 = __nv_bfloat16;
 
 template <typename... Parameters, typename... Arguments>
 cudaError_t launch_kernel(void (*kernel)(Parameters...), dim3 grid, int num_threads,
-                          int shared_bytes, cudaStream_t, Arguments... arguments) {
-  emulation::run_grid(grid, num_threads, shared_bytes, [&] { kernel(arguments...); });
+                          int shared_bytes, cudaStream_t stream, Arguments... arguments) {
+  emulation::launch_on(stream, [=] {
+    emulation::run_grid(grid, num_threads, shared_bytes, [&] { kernel(arguments...); });
+  });
   return cudaSuccess;
+}
+
+template <typename... Parameters, typename... Arguments>
+cudaError_t launch_overlapping_kernel(void (*kernel)(Parameters...), dim3 grid, int num_threads,
+                                      int shared_bytes, cudaStream_t stream,
+                                      Arguments... arguments) {
+  emulation::launch_on(stream, [=] {
+    emulation::run_waiting_grid(grid, num_threads, shared_bytes, [&] { kernel(arguments...); });
+  });
+  return cudaSuccess;
+}
+inline void let_next_kernel_start() {}
+inline void wait_for_earlier_kernels() {
+  emulation::count_wait();
+}
+inline void begin_overlapping_kernel() {
+  wait_for_earlier_kernels();
 }
 
 inline uint4 load_streaming(const bf16* from) {
   if (reinterpret_cast<uintptr_t>(from) % 16 != 0) std::abort();
   return *reinterpret_cast<const uint4*>(from);
+}
+
+inline void prefetch(const bf16* from) {
+  (void)load_streaming(from);
 }
 
 inline float low_half(uint32_t pair) {

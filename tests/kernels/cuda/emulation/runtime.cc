@@ -1,13 +1,17 @@
-// The part of the CUDA runtime that kernels/cuda calls, on host memory. Streams run at once. Device
-// memory is closed to the process outside of kernels and copies: host code that touches it crashes.
+// The part of the CUDA runtime that kernels/cuda calls, on host memory. Streams run at once; graphs
+// keep what was captured and run it when they are launched. One stream is captured at a time, by
+// the thread that uses the device, and meanwhile refuses what a real capture refuses. Device memory
+// is closed to the process outside of kernels and copies: host code that touches it crashes.
 #include <cuda_runtime_api.h>
 #include <sys/mman.h>
 
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "tests/kernels/cuda/emulation/device.h"
 
@@ -31,6 +35,16 @@ void protect_all(int protection) {
   }
 }
 
+using Graph = std::vector<std::function<void()>>;
+
+cudaStream_t capturing_stream = nullptr;
+Graph captured;
+
+// Streams are told apart by their addresses.
+struct FakeStream {
+  int unused = 0;
+};
+
 // Opens the device's memory to this process as long as it lives.
 struct Access {
   Access() { protect_all(PROT_READ | PROT_WRITE); }
@@ -40,6 +54,14 @@ struct Access {
 }  // namespace
 
 namespace beryl::emulation {
+
+void launch_on(cudaStream_t stream, std::function<void()> grid) {
+  if (capturing_stream != nullptr && stream == capturing_stream) {
+    captured.push_back(std::move(grid));
+  } else {
+    grid();
+  }
+}
 
 void with_device_memory(const std::function<void()>& work) {
   const Access access;
@@ -52,6 +74,7 @@ extern "C" {
 
 // Ends at a page without access, filled with NaN: reading too far or too early shows.
 cudaError_t cudaMalloc(void** memory, size_t size) {
+  if (capturing_stream != nullptr) return cudaErrorStreamCaptureUnsupported;
   const size_t rounded = (size + 15) / 16 * 16;
   const size_t pages = (rounded + kPage - 1) / kPage * kPage;
   void* begin =
@@ -66,6 +89,7 @@ cudaError_t cudaMalloc(void** memory, size_t size) {
   return cudaSuccess;
 }
 cudaError_t cudaFree(void* memory) {
+  if (capturing_stream != nullptr) return cudaErrorStreamCaptureUnsupported;
   const auto found = mappings().find(memory);
   if (found == mappings().end()) return memory == nullptr ? cudaSuccess : cudaErrorInvalidValue;
   ::munmap(found->second.begin, found->second.num_bytes);
@@ -93,10 +117,43 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t count, cudaMemcpy
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  *stream = nullptr;
+  *stream = reinterpret_cast<cudaStream_t>(new FakeStream);
   return cudaSuccess;
 }
-cudaError_t cudaStreamDestroy(cudaStream_t) {
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  delete reinterpret_cast<FakeStream*>(stream);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  if (capturing_stream != nullptr) return cudaErrorIllegalState;
+  capturing_stream = stream;
+  captured.clear();
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  if (capturing_stream != stream) return cudaErrorIllegalState;
+  capturing_stream = nullptr;
+  *graph = reinterpret_cast<cudaGraph_t>(new Graph(std::move(captured)));
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
+                                 unsigned long long) {
+  *executable = reinterpret_cast<cudaGraphExec_t>(new Graph(*reinterpret_cast<Graph*>(graph)));
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
+  for (const std::function<void()>& grid : *reinterpret_cast<Graph*>(executable)) grid();
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete reinterpret_cast<Graph*>(graph);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
+  delete reinterpret_cast<Graph*>(executable);
+  return cudaSuccess;
+}
+cudaError_t cudaGetLastError() {
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t) {
@@ -117,6 +174,12 @@ cudaError_t cudaEventSynchronize(cudaEvent_t) {
 }
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t, cudaEvent_t) {
   *ms = 1;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
+  *attributes = {};
+  attributes->ptxVersion = 90;
   return cudaSuccess;
 }
 
