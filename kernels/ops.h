@@ -242,17 +242,21 @@ class Ops {
                       SampledToken* sampled) = 0;
 
   // The vision tower (kernels/vision.h). Sides of pictures and grids were checked by the caller.
+  // Host: pixels, grids, inverse frequencies, free to change on return.
 
   // Pixels of each patch, row by row, channels side by side, mapped from [0, 255] to [-1, 1]: p =
-  // pixel * (1 / 255) in float32, then 2 * (p - 0.5). out [P, 3 * patch_size^2].
+  // pixel * (1 / 255) in float32, then 2 * (p - 0.5). out [P, 3 * patch_size^2]: activation, on
+  // CUDA any.
   virtual void cut_patches(const ImageView* images, int num_images, int patch_size,
                            const TensorView& out) = 0;
 
-  // x += table[0][column] + table[1][row]. table [2, N, H] bf16, sides of grids <= N; x [P, H].
+  // x += table[0][column] + table[1][row]. table [2, N, H] bf16, sides of grids <= N; x [P, H]
+  // float32.
   virtual void add_patch_positions(const TensorView& table, const PatchBatch& batch,
                                    const TensorView& x) = 0;
 
-  // Projections and norms of rows x [P, H] (that of V has no weight), RoPE of q and k.
+  // Projections and norms of rows x [P, H] (that of V has no weight), RoPE of q and k. Rows,
+  // results and what attention makes of them are activations.
   virtual void patch_attention_inputs(const PatchAttentionShape& shape,
                                       const AttentionWeights& weights, const TensorView& x,
                                       const PatchBatch& batch, const PatchQkv& out) = 0;
@@ -262,7 +266,7 @@ class Ops {
   virtual void patch_attention(const PatchAttentionShape& shape, const PatchQkv& qkv,
                                const PatchBatch& batch, const TensorView& out) = 0;
 
-  // x [P, H] -> out [P / kernel_size^2, H], soft tokens row by row of each picture.
+  // x [P, H] -> out [P / kernel_size^2, H], float32, soft tokens row by row of each picture.
   virtual void pool_patches(const PatchPooling& pooling, const TensorView& x,
                             const PatchBatch& batch, const TensorView& out) = 0;
 };

@@ -217,6 +217,10 @@ inline uint4 load_streaming(const bf16* from) {
   return *reinterpret_cast<const uint4*>(from);
 }
 
+inline float exp2_fast(float x) {
+  return std::exp2(x);
+}
+
 inline float low_half(uint32_t pair) {
   const uint32_t bits = pair << 16;
   float value;
