@@ -172,6 +172,11 @@ class Ops {
     std::memcpy(to, from, num_bytes);
   }
 
+  // From memory of the back end to other memory of it.
+  virtual void copy(void* to, const void* from, size_t num_bytes) {
+    std::memcpy(to, from, num_bytes);
+  }
+
   // out[i] = bf16 weight number first_index + i of a hashed tensor. Any thread.
   virtual void fill_hashed(const HashedTensor& tensor, uint64_t first_index, uint16_t* out,
                            size_t count) {

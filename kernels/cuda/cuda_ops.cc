@@ -53,6 +53,7 @@ class CudaOps final : public Ops {
     staging_.upload(to, from, num_bytes, stream_.get());
   }
   void download(void* to, const void* from, size_t num_bytes) override;
+  void copy(void* to, const void* from, size_t num_bytes) override;
   void fill_hashed(const HashedTensor& tensor, uint64_t first_index, uint16_t* out,
                    size_t count) override;
 
@@ -134,6 +135,11 @@ void CudaOps::download(void* to, const void* from, size_t num_bytes) {
     BERYL_CUDA(cudaMemcpyAsync(to, from, num_bytes, cudaMemcpyDeviceToHost, stream_.get()));
   }
   stream_.synchronize();
+}
+
+void CudaOps::copy(void* to, const void* from, size_t num_bytes) {
+  if (num_bytes == 0) return;
+  BERYL_CUDA(cudaMemcpyAsync(to, from, num_bytes, cudaMemcpyDeviceToDevice, stream_.get()));
 }
 
 void CudaOps::fill_hashed(const HashedTensor& tensor, uint64_t first_index, uint16_t* out,
