@@ -37,6 +37,7 @@ void run(const KernelsArguments& arguments) {
   const auto visit = [&](const KernelCase& one) { report.run(one); };
   visit_kernel_cases(device, visit);
   visit_attention_cases(device, visit);
+  visit_vision_cases(device, visit);
   const nlohmann::json json = {{"device", info.name},
                                {"copy_gb_s", peaks.bytes_per_s / 1e9},
                                {"matmul_tflop_s", peaks.flops_per_s / 1e12},

@@ -1,4 +1,4 @@
-// beryl-bench vision-cpu: speed of the vision tower on CPU threads.
+// beryl-bench vision: speed of the vision tower on CPU threads or a GPU.
 #pragma once
 
 #include <CLI/CLI.hpp>

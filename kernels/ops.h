@@ -182,6 +182,11 @@ class Ops {
     std::memcpy(to, from, num_bytes);
   }
 
+  // From memory of the back end to other memory of it.
+  virtual void copy(void* to, const void* from, size_t num_bytes) {
+    std::memcpy(to, from, num_bytes);
+  }
+
   // out[i] = bf16 weight number first_index + i of a hashed tensor. Any thread.
   virtual void fill_hashed(const HashedTensor& tensor, uint64_t first_index, uint16_t* out,
                            size_t count) {
@@ -259,17 +264,21 @@ class Ops {
                       SampledToken* sampled) = 0;
 
   // The vision tower (kernels/vision.h). Sides of pictures and grids were checked by the caller.
+  // Host: pixels, grids, inverse frequencies, free to change on return.
 
   // Pixels of each patch, row by row, channels side by side, mapped from [0, 255] to [-1, 1]: p =
-  // pixel * (1 / 255) in float32, then 2 * (p - 0.5). out [P, 3 * patch_size^2].
+  // pixel * (1 / 255) in float32, then 2 * (p - 0.5). out [P, 3 * patch_size^2]: activation, on
+  // CUDA any.
   virtual void cut_patches(const ImageView* images, int num_images, int patch_size,
                            const TensorView& out) = 0;
 
-  // x += table[0][column] + table[1][row]. table [2, N, H] bf16, sides of grids <= N; x [P, H].
+  // x += table[0][column] + table[1][row]. table [2, N, H] bf16, sides of grids <= N; x [P, H]
+  // float32.
   virtual void add_patch_positions(const TensorView& table, const PatchBatch& batch,
                                    const TensorView& x) = 0;
 
-  // Projections and norms of rows x [P, H] (that of V has no weight), RoPE of q and k.
+  // Projections and norms of rows x [P, H] (that of V has no weight), RoPE of q and k. Rows,
+  // results and what attention makes of them are activations.
   virtual void patch_attention_inputs(const PatchAttentionShape& shape,
                                       const AttentionWeights& weights, const TensorView& x,
                                       const PatchBatch& batch, const PatchQkv& out) = 0;
@@ -279,7 +288,7 @@ class Ops {
   virtual void patch_attention(const PatchAttentionShape& shape, const PatchQkv& qkv,
                                const PatchBatch& batch, const TensorView& out) = 0;
 
-  // x [P, H] -> out [P / kernel_size^2, H], soft tokens row by row of each picture.
+  // x [P, H] -> out [P / kernel_size^2, H], float32, soft tokens row by row of each picture.
   virtual void pool_patches(const PatchPooling& pooling, const TensorView& x,
                             const PatchBatch& batch, const TensorView& out) = 0;
 };

@@ -10,7 +10,7 @@ namespace beryl::kernels {
 
 // A picture whose sides are multiples of the patch size.
 struct ImageView {
-  const uint8_t* pixels = nullptr;  // [height, width, 3] red, green, blue
+  const uint8_t* pixels = nullptr;  // host: [height, width, 3] red, green, blue
   int height = 0;
   int width = 0;
 };
@@ -39,7 +39,7 @@ struct PatchAttentionShape {
   int num_heads = 0;
   int head_dim = 0;  // a multiple of 4
   float rms_norm_eps = 0;
-  // [head_dim / 4] inverse frequencies. The first half of a head rotates by the column of the
+  // Host: [head_dim / 4] inverse frequencies. The first half of a head rotates by the column of the
   // patch, the second by its row; pair i of a half rotates its dimensions i and i + head_dim / 4.
   const float* inv_freq = nullptr;
 };

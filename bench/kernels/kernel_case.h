@@ -30,5 +30,6 @@ struct KernelOps {
 
 void visit_kernel_cases(const KernelOps& device, const CaseVisitor& visit);
 void visit_attention_cases(const KernelOps& device, const CaseVisitor& visit);
+void visit_vision_cases(const KernelOps& device, const CaseVisitor& visit);
 
 }  // namespace beryl::bench

@@ -29,6 +29,9 @@ class FaultyOps final : public kernels::Ops {
   void download(void* to, const void* from, size_t num_bytes) override {
     ops_->download(to, from, num_bytes);
   }
+  void copy(void* to, const void* from, size_t num_bytes) override {
+    ops_->copy(to, from, num_bytes);
+  }
   void fill_hashed(const kernels::HashedTensor& tensor, uint64_t first_index, uint16_t* out,
                    size_t count) override {
     ops_->fill_hashed(tensor, first_index, out, count);

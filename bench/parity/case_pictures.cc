@@ -18,15 +18,20 @@ int64_t count_patches(const media::RgbImage& picture, int patch_size) {
   return int64_t{picture.height / size} * (picture.width / size);
 }
 
+std::vector<float> on_host(kernels::Ops& ops, const TensorView& rows) {
+  std::vector<float> values(static_cast<size_t>(rows.num_elements()));
+  ops.download(values.data(), rows.data, rows.num_bytes());
+  return values;
+}
+
 void compare_patches(const std::vector<kernels::ImageView>& images,
                      const model::VisionTowerParts& parts, int64_t num_patches,
                      Comparison* comparison) {
   const int patch_size = parts.config.vision->patch_size;
-  std::vector<float> patches(static_cast<size_t>(num_patches * 3 * patch_size * patch_size));
-  parts.ops.cut_patches(
-      images.data(), static_cast<int>(images.size()), patch_size,
-      {patches.data(), DType::kFloat32, {num_patches, 3 * patch_size * patch_size}});
-  comparison->add_patches(patches);
+  const int64_t patch_dim = int64_t{3} * patch_size * patch_size;
+  const model::Features patches(parts.ops, num_patches, patch_dim);  // rows of float32 suit them
+  parts.ops.cut_patches(images.data(), static_cast<int>(images.size()), patch_size, patches.view());
+  comparison->add_patches(on_host(parts.ops, patches.view()));
   std::vector<int32_t> positions;
   for (const kernels::ImageView& image : images) {
     for (int y = 0; y < image.height / patch_size; ++y) {
@@ -82,8 +87,7 @@ model::Features encode_pictures(const ReferenceCase& reference,
   model::VisionTower tower(parts, largest);
   auto features = tower.encode(images);
   if (!features) throw std::runtime_error(features.error().message);
-  const TensorView& view = features->view();
-  comparison->add_features({view.f32(), static_cast<size_t>(view.num_elements())});
+  comparison->add_features(on_host(parts.ops, features->view()));
   return *std::move(features);
 }
 

@@ -146,7 +146,10 @@ void Comparison::add_features(std::span<const float> features) {
   for (size_t begin = 0; begin < features.size(); begin += stride) {
     for (size_t i = 0; i < width && num_features_ < reference_.features.size(); ++i) {
       const double expected = reference_.features[num_features_++];
-      raise(&max_feature_difference_, std::abs(expected - features[begin + i]));
+      const double difference = std::abs(expected - features[begin + i]);
+      raise(&max_feature_difference_, difference);
+      feature_squares_ += expected * expected;
+      feature_difference_squares_ += difference * difference;
     }
   }
 }
@@ -185,6 +188,10 @@ Bf16Yardstick Comparison::yardstick() const {
   return reference_.yardstick.value_or(Bf16Yardstick{});
 }
 
+double Comparison::feature_error() const {
+  return std::sqrt(feature_difference_squares_ / std::max(feature_squares_, 1e-30));
+}
+
 bool Comparison::passed_bf16() const {
   return is_complete() && max_logit_difference_ <= kMaxFactor * yardstick().logit_max;
 }
@@ -199,6 +206,11 @@ Bf16Score Comparison::score() const {
   score.num_rows = rows;
   score.num_routed = static_cast<double>(num_routed_);
   score.num_hidden = static_cast<double>(num_hidden_);
+  if (!reference_.features.empty()) {
+    score.num_featured = 1;
+    score.feature_sum = feature_error();
+    score.feature_yardstick = yardstick.feature_error;
+  }
   score.kl_yardstick = rows * yardstick.kl_mean;
   score.flips_yardstick = score.num_routed * yardstick.flip_share;
   for (const double error : yardstick.hidden_errors) {
@@ -211,28 +223,33 @@ void Bf16Score::add(const Bf16Score& other) {
   kl_sum += other.kl_sum;
   flips += other.flips;
   hidden_sum += other.hidden_sum;
+  feature_sum += other.feature_sum;
   num_rows += other.num_rows;
   num_routed += other.num_routed;
   num_hidden += other.num_hidden;
+  num_featured += other.num_featured;
   kl_yardstick += other.kl_yardstick;
   flips_yardstick += other.flips_yardstick;
   hidden_yardstick += other.hidden_yardstick;
+  feature_yardstick += other.feature_yardstick;
 }
 
 // Written so that a NaN fails.
 bool Bf16Score::passed() const {
   return kl_sum <= kMeanFactor * kl_yardstick && flips <= kMeanFactor * flips_yardstick &&
-         hidden_sum <= kMeanFactor * hidden_yardstick;
+         hidden_sum <= kMeanFactor * hidden_yardstick &&
+         feature_sum <= kMeanFactor * feature_yardstick;
 }
 
 std::string Bf16Score::line() const {
   const auto mean = [](double sum, double count) { return count > 0 ? sum / count : 0.0; };
   return fmt::format(
       "bfloat16, means over all cases and their yardstick: {}, KL {:.2e} of {:.2e}, routing flips "
-      "{:.1f} % of {:.1f} %, hidden error {:.2e} of {:.2e}",
+      "{:.1f} % of {:.1f} %, hidden error {:.2e} of {:.2e}, feature error {:.2e} of {:.2e}",
       passed() ? "ok" : "FAILED", mean(kl_sum, num_rows), mean(kl_yardstick, num_rows),
       100 * mean(flips, num_routed), 100 * mean(flips_yardstick, num_routed),
-      mean(hidden_sum, num_hidden), mean(hidden_yardstick, num_hidden));
+      mean(hidden_sum, num_hidden), mean(hidden_yardstick, num_hidden),
+      mean(feature_sum, num_featured), mean(feature_yardstick, num_featured));
 }
 
 std::string Comparison::line(const ParityLimits& limits) const {

@@ -22,14 +22,17 @@ struct ParityLimits {
 struct Bf16Score {
   double kl_sum = 0;
   double flips = 0;
-  double hidden_sum = 0;  // of relative errors, all stages
+  double hidden_sum = 0;   // of relative errors, all stages
+  double feature_sum = 0;  // of relative errors, of cases with features
   double num_rows = 0;
   double num_routed = 0;
   double num_hidden = 0;
+  double num_featured = 0;  // cases with features
   // The same sums if every row were as far off as the yardstick's mean.
   double kl_yardstick = 0;
   double flips_yardstick = 0;
   double hidden_yardstick = 0;
+  double feature_yardstick = 0;
 
   void add(const Bf16Score& other);
   // Every mean at most 1.1 times the yardstick's.
@@ -76,6 +79,7 @@ class Comparison {
  private:
   bool is_complete() const;
   Bf16Yardstick yardstick() const;
+  double feature_error() const;  // ||difference|| / ||features||
   std::string facts() const;
   void add_full_row(size_t row, std::span<const float> logits);
   void add_sampled_row(size_t row, std::span<const float> logits);
@@ -91,6 +95,8 @@ class Comparison {
   double max_weight_difference_ = 0;
   size_t num_features_ = 0;  // numbers compared
   double max_feature_difference_ = 0;
+  double feature_squares_ = 0;             // of recorded features
+  double feature_difference_squares_ = 0;  // of differences from them
   bool patches_differ_ = false;
   double kl_sum_ = 0;
   int routing_flips_ = 0;

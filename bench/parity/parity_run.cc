@@ -215,11 +215,6 @@ ParityCounts run_parity(const ParityOptions& options, comm::Communicator& commun
       if (is_home) report(one.name + ": skipped (the model reads text only)");
       continue;
     }
-    if (one.has_media && !ops->memory_is_host()) {
-      ++counts.skipped;
-      if (is_home) report(one.name + ": skipped (no vision tower on this device yet)");
-      continue;
-    }
     if (is_bf16 && !one.yardstick) {
       ++counts.skipped;
       if (is_home) report(one.name + ": skipped (no bfloat16 yardstick was recorded)");

@@ -186,6 +186,8 @@ std::optional<Bf16Yardstick> read_yardstick(const json& root, const std::string&
   yardstick.flip_share = std::accumulate(flips.begin(), flips.end(), 0.0) /
                          std::max<double>(1, static_cast<double>(flips.size()));
   yardstick.hidden_errors = entry.at("hidden_relative_error_by_layer").get<std::vector<double>>();
+  const json& feature_error = entry.at("features_relative_error");
+  if (!feature_error.is_null()) yardstick.feature_error = feature_error.get<double>();
   return yardstick;
 }
 

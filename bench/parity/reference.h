@@ -23,6 +23,7 @@ struct Bf16Yardstick {
   double logit_max = 0;               // largest logit difference
   double flip_share = 0;              // of (row, layer) pairs with another set of experts
   std::vector<double> hidden_errors;  // [layers + 1] mean relative error of the hidden state
+  double feature_error = 0;           // ||difference|| / ||features||; 0 without pictures
 };
 
 struct ReferenceCase {

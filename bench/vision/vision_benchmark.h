@@ -1,6 +1,6 @@
 // Speed of the vision tower on one rank: soft tokens and floating-point operations a second,
-// against what a linear layer of its own shape reaches on the same threads. Verified first: a
-// picture must have the same features alone and in company.
+// against what a linear layer of its own shape reaches on the same threads or device. Verified
+// first: a picture must have the same features alone and in company.
 #pragma once
 
 #include <cstdint>
@@ -33,11 +33,11 @@ struct VisionFlops {
 VisionFlops vision_flops(const model::ModelConfig& config, int64_t num_patches);
 
 // Throws std::runtime_error where the features differ.
-void verify_vision(model::VisionTower& tower, const model::VisionConfig& config);
+void verify_vision(model::VisionTower& tower, const model::VisionConfig& config, kernels::Ops& ops);
 
 // Median of `repeats` runs after one that warms up. Throws for an illegal size.
 VisionResult measure_vision(model::VisionTower& tower, const model::ModelConfig& config,
-                            PictureSize size, int repeats);
+                            kernels::Ops& ops, PictureSize size, int repeats);
 
 // FLOP/s of [num_rows, hidden] times [intermediate, hidden]^T: the best of `repeats` runs.
 double measure_linear(kernels::Ops& ops, const model::VisionConfig& config,

@@ -23,18 +23,6 @@ struct RowContext {
   bool is_global;
 };
 
-// head = x * (mean(x^2) + eps)^-1/2 * weight (null: ones), by one warp.
-__device__ void norm_head(const RowContext& c, const float* x, const bf16* weight, float eps) {
-  float sum = 0;
-  for (int i = lane_idx(); i < c.head_dim; i += kWarpSize) sum += x[i] * x[i];
-  const float factor = 1.0f / sqrtf(warp_sum(sum) / static_cast<float>(c.head_dim) + eps);
-  __syncwarp();
-  for (int i = lane_idx(); i < c.head_dim; i += kWarpSize) {
-    c.head[i] = x[i] * factor * (weight == nullptr ? 1.0f : to_float(weight[i]));
-  }
-  __syncwarp();
-}
-
 // Number i of the head after RoPE.
 __device__ float rotated(const RowContext& c, int i) {
   const int half = c.head_dim / 2;
@@ -99,8 +87,8 @@ __global__ void __launch_bounds__(kThreads)
   const auto* k_norm = reinterpret_cast<const bf16*>(args.k_norm);
   if (unit < shape.num_heads) {
     const int64_t at = (int64_t{row} * shape.num_heads + unit) * d;
-    norm_head(c, args.q_projected + at, reinterpret_cast<const bf16*>(args.q_norm),
-              shape.rms_norm_eps);
+    norm_head(args.q_projected + at, reinterpret_cast<const bf16*>(args.q_norm), c.head_dim,
+              shape.rms_norm_eps, c.head);
     write_query(c, k_norm, reinterpret_cast<bf16*>(args.q) + at);
     return;
   }
@@ -110,14 +98,14 @@ __global__ void __launch_bounds__(kThreads)
   auto* entry =
       reinterpret_cast<bf16*>(args.cache.entry(args.row_segments[row], kv_head, position));
   if (is_value) {
-    norm_head(c, args.v_projected + at, nullptr, shape.rms_norm_eps);
+    norm_head(args.v_projected + at, nullptr, c.head_dim, shape.rms_norm_eps, c.head);
     bf16* to = entry + args.cache.value_offset;
     for (int i = lane_idx(); i < c.head_dim; i += kWarpSize) to[i] = from_float<bf16>(c.head[i]);
   } else if (is_global) {
-    norm_head(c, args.k_projected + at, nullptr, shape.rms_norm_eps);
+    norm_head(args.k_projected + at, nullptr, c.head_dim, shape.rms_norm_eps, c.head);
     write_global(c, k_norm, entry);
   } else {
-    norm_head(c, args.k_projected + at, k_norm, shape.rms_norm_eps);
+    norm_head(args.k_projected + at, k_norm, c.head_dim, shape.rms_norm_eps, c.head);
     write_key(c, entry);
   }
 }

@@ -15,6 +15,8 @@
 #include "kernels/cuda/device_buffer.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/pinned_buffer.h"
+#include "kernels/cuda/patch_grids.h"
+#include "kernels/cuda/patches.h"
 #include "kernels/cuda/routing.h"
 #include "kernels/cuda/rows.h"
 #include "kernels/cuda/sampling.h"
@@ -66,6 +68,7 @@ class CudaOps final : public Ops {
     staging_.upload_from(to, num_bytes, fill, stream_.get());
   }
   void download(void* to, const void* from, size_t num_bytes) override;
+  void copy(void* to, const void* from, size_t num_bytes) override;
   void fill_hashed(const HashedTensor& tensor, uint64_t first_index, uint16_t* out,
                    size_t count) override;
   void run_repeatable(const StepKey& key, const std::function<void()>& launch) override;
@@ -97,31 +100,25 @@ class CudaOps final : public Ops {
               const TensorView& out) override;
   void sample(const TensorView& logits, const SamplingBatch& batch, SampledToken* sampled) override;
 
-  void cut_patches(const ImageView*, int, int, const TensorView&) override { refuse_pictures(); }
-  void add_patch_positions(const TensorView&, const PatchBatch&, const TensorView&) override {
-    refuse_pictures();
-  }
-  void patch_attention_inputs(const PatchAttentionShape&, const AttentionWeights&,
-                              const TensorView&, const PatchBatch&, const PatchQkv&) override {
-    refuse_pictures();
-  }
-  void patch_attention(const PatchAttentionShape&, const PatchQkv&, const PatchBatch&,
-                       const TensorView&) override {
-    refuse_pictures();
-  }
-  void pool_patches(const PatchPooling&, const TensorView&, const PatchBatch&,
-                    const TensorView&) override {
-    refuse_pictures();
-  }
+  void cut_patches(const ImageView* images, int num_images, int patch_size,
+                   const TensorView& out) override;
+  void add_patch_positions(const TensorView& table, const PatchBatch& batch,
+                           const TensorView& x) override;
+  void patch_attention_inputs(const PatchAttentionShape& shape, const AttentionWeights& weights,
+                              const TensorView& x, const PatchBatch& batch,
+                              const PatchQkv& out) override;
+  void patch_attention(const PatchAttentionShape& shape, const PatchQkv& qkv,
+                       const PatchBatch& batch, const TensorView& out) override;
+  void pool_patches(const PatchPooling& pooling, const TensorView& x, const PatchBatch& batch,
+                    const TensorView& out) override;
 
  private:
-  [[noreturn]] static void refuse_pictures() {
-    throw DeviceError("CUDA: the vision tower runs on the CPU only so far");
-  }
-
   // Products of one input with up to kMaxMatmulJobs weights, float32 or bf16 results.
   void multiply(MatmulArgs args);
   void down_projection(const uint16_t* inner, const TensorView& weight, const TensorView& out);
+  DeviceGrids bring(const PatchBatch& batch) {
+    return grids_.bring(batch, staging_, stream_.get());
+  }
 
   const CudaOpsOptions options_;
   const DeviceLimits limits_;
@@ -140,6 +137,8 @@ class CudaOps final : public Ops {
   DeviceBuffer scores_;
   DeviceBuffer place_;
   DeviceBuffer sampling_;
+  DeviceBuffer pixels_;
+  PatchGrids grids_;
   SamplingBatchPacker packer_;
   StepGraphs graphs_;
 };
@@ -167,6 +166,11 @@ void CudaOps::download(void* to, const void* from, size_t num_bytes) {
   }
   main_stream_.synchronize();
   if (num_bytes > 0 && is_small) std::memcpy(to, downloaded_.data(), num_bytes);
+}
+
+void CudaOps::copy(void* to, const void* from, size_t num_bytes) {
+  if (num_bytes == 0) return;
+  BERYL_CUDA(cudaMemcpyAsync(to, from, num_bytes, cudaMemcpyDeviceToDevice, stream_.get()));
 }
 
 void CudaOps::fill_hashed(const HashedTensor& tensor, uint64_t first_index, uint16_t* out,
@@ -467,6 +471,105 @@ void CudaOps::sample(const TensorView& logits, const SamplingBatch& batch, Sampl
                             .rows = reinterpret_cast<const SamplingRow*>(memory),
                             .sampled = sampled},
                            stream_.get()));
+}
+
+void CudaOps::cut_patches(const ImageView* images, int num_images, int patch_size,
+                          const TensorView& out) {
+  const int64_t patch_dim = int64_t{3} * patch_size * patch_size;
+  std::vector<PatchGrid> grids;
+  for (int i = 0; i < num_images; ++i) {
+    grids.push_back(
+        {.height = images[i].height / patch_size, .width = images[i].width / patch_size});
+  }
+  const PatchBatch batch = {.num_images = num_images, .grids = grids.data()};
+  check_rows(out, out.dtype, batch.num_patches(), patch_dim);
+  BERYL_CHECK(out.dtype != DType::kInt32);
+  auto* pixels = pixels_.reserve_of<uint8_t>(batch.num_patches() * patch_dim);
+  uint8_t* to = pixels;
+  for (int i = 0; i < num_images; ++i) {
+    const auto num_bytes =
+        static_cast<size_t>(grids[static_cast<size_t>(i)].num_patches() * patch_dim);
+    upload(to, images[i].pixels, num_bytes);
+    to += num_bytes;
+  }
+  BERYL_CUDA(launch_cut_patches(pixels, bring(batch), patch_size, out, stream_.get()));
+}
+
+void CudaOps::add_patch_positions(const TensorView& table, const PatchBatch& batch,
+                                  const TensorView& x) {
+  check_rows(x, DType::kFloat32, batch.num_patches(), table.shape[2]);
+  BERYL_CHECK(table.dtype == DType::kBFloat16 && table.shape[0] == 2);
+  for (int i = 0; i < batch.num_images; ++i) {
+    const PatchGrid& grid = batch.grids[i];
+    BERYL_CHECK(grid.width <= table.shape[1] && grid.height <= table.shape[1]);
+  }
+  BERYL_CUDA(launch_add_patch_positions(table, bring(batch), x, stream_.get()));
+}
+
+void CudaOps::patch_attention_inputs(const PatchAttentionShape& shape,
+                                     const AttentionWeights& weights, const TensorView& x,
+                                     const PatchBatch& batch, const PatchQkv& out) {
+  const int64_t rows = batch.num_patches();
+  const int width = shape.num_heads * shape.head_dim;
+  check_rows(x, DType::kBFloat16, rows, weights.q_proj.shape[1]);
+  const TensorView* projections[] = {&weights.q_proj, &weights.k_proj, &weights.v_proj};
+  const TensorView* results[] = {&out.q, &out.k, &out.v};
+  auto* projected = projected_.reserve_of<float>(3 * rows * width);
+  MatmulArgs args;
+  args.x = x.bf16();
+  args.k = static_cast<int>(weights.q_proj.shape[1]);
+  args.num_rows = static_cast<int>(rows);
+  args.num_jobs = 3;
+  PatchInputsArgs inputs = {.grids = bring(batch),
+                            .num_heads = shape.num_heads,
+                            .head_dim = shape.head_dim,
+                            .rms_norm_eps = shape.rms_norm_eps,
+                            .inv_freq = shape.inv_freq,
+                            .q_norm = weights.q_norm.bf16(),
+                            .k_norm = weights.k_norm.bf16(),
+                            .projected = projected};
+  for (int i = 0; i < 3; ++i) {
+    check_rows(*results[i], DType::kBFloat16, rows, width);
+    BERYL_CHECK(projections[i]->shape[0] == width && projections[i]->shape[1] == args.k);
+    args.jobs[i] = {projections[i]->bf16(), nullptr, projected + i * rows * width, width};
+    inputs.results[i] = results[i]->as<uint16_t>();
+  }
+  if (rows == 0) return;
+  multiply(args);
+  BERYL_CUDA(launch_patch_inputs(inputs, stream_.get()));
+}
+
+void CudaOps::patch_attention(const PatchAttentionShape& shape, const PatchQkv& qkv,
+                              const PatchBatch& batch, const TensorView& out) {
+  for (const TensorView* tensor : {&qkv.q, &qkv.k, &qkv.v, &out}) {
+    check_rows(*tensor, DType::kBFloat16, batch.num_patches(),
+               int64_t{shape.num_heads} * shape.head_dim);
+  }
+  const PatchAttentionArgs args = {.grids = bring(batch),
+                                   .num_heads = shape.num_heads,
+                                   .head_dim = shape.head_dim,
+                                   .q = qkv.q.bf16(),
+                                   .k = qkv.k.bf16(),
+                                   .v = qkv.v.bf16(),
+                                   .out = out.as<uint16_t>()};
+  const bool is_generic = options_.with_generic_attention || shape.head_dim != kPatchTileHeadDim;
+  BERYL_CUDA(is_generic ? launch_generic_patch_attention(args, stream_.get())
+                        : launch_tile_patch_attention(args, stream_.get()));
+}
+
+void CudaOps::pool_patches(const PatchPooling& pooling, const TensorView& x,
+                           const PatchBatch& batch, const TensorView& out) {
+  const int side = pooling.kernel_size;
+  const int64_t hidden = x.shape[1];
+  check_rows(x, DType::kFloat32, batch.num_patches(), hidden);
+  check_rows(out, DType::kFloat32, batch.num_patches() / (int64_t{side} * side), hidden);
+  check_norm_weight(pooling.std_bias, hidden);
+  check_norm_weight(pooling.std_scale, hidden);
+  BERYL_CHECK(pooling.std_bias.empty() == pooling.std_scale.empty());
+  for (int i = 0; i < batch.num_images; ++i) {
+    BERYL_CHECK(batch.grids[i].width % side == 0 && batch.grids[i].height % side == 0);
+  }
+  BERYL_CUDA(launch_pool_patches(pooling, bring(batch), x, out, stream_.get()));
 }
 
 }  // namespace

@@ -97,6 +97,13 @@ __device__ inline void prefetch(const bf16* from) {
   asm volatile("prefetch.global.L2 [%0];" : : "l"(from));
 }
 
+// 2^x to about 2 units in the last place; 0 for -infinity and where the result has no normal form.
+__device__ inline float exp2_fast(float x) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
 // d += a * b. Lane l, g = l / 4, t = l % 4:
 //   a (16 x 16): a0 row g, columns 2t and 2t + 1; a1 row g + 8; a2, a3 the same rows, columns + 8
 //   b (16 x 8):  b0 rows 2t and 2t + 1 of column g; b1 rows + 8

@@ -58,6 +58,18 @@ __device__ inline float block_sum(float value, float* scratch) {
   return total;
 }
 
+// to [n] = x * (mean(x^2) + eps)^-1/2 * weight (null: ones), by one warp; `to` is shared memory.
+__device__ inline void norm_head(const float* x, const bf16* weight, int n, float eps, float* to) {
+  float sum = 0;
+  for (int i = lane_idx(); i < n; i += kWarpSize) sum += x[i] * x[i];
+  const float factor = 1.0f / sqrtf(warp_sum(sum) / static_cast<float>(n) + eps);
+  __syncwarp();
+  for (int i = lane_idx(); i < n; i += kWarpSize) {
+    to[i] = x[i] * factor * (weight == nullptr ? 1.0f : to_float(weight[i]));
+  }
+  __syncwarp();
+}
+
 __device__ inline float gelu_tanh(float z) {
   return 0.5f * z * (1.0f + tanhf(0.7978845608028654f * (z + 0.044715f * z * z * z)));
 }

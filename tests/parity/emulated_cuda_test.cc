@@ -32,6 +32,17 @@ TEST(EmulatedCudaTest, NarrowIsWithinTheYardstick) {
   EXPECT_EQ(counts.failed, 0);
 }
 
+// A picture of 2,376 patches, through the tower and into the prompt.
+TEST(EmulatedCudaTest, PictureIsWithinTheYardstick) {
+  const ParityCounts counts = counts_of("narrow", "image", PlantedFault::kNone);
+  EXPECT_EQ(counts.passed, 2);
+  EXPECT_EQ(counts.failed, 0);
+}
+
+TEST(EmulatedCudaTest, TurnedPictureIsNoticed) {
+  EXPECT_GE(counts_of("narrow", "image", PlantedFault::kTurnGrids).failed, 1);
+}
+
 TEST(EmulatedCudaTest, FaultsAreNoticed) {
   EXPECT_GE(counts_of("narrow", "window", PlantedFault::kSkipLayerScalar).failed, 1);
 }

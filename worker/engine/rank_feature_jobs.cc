@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -45,9 +44,15 @@ size_t RankFeatureJobs::bytes_of(const Job& job) const {
   return size_t{job.num_tokens()} * static_cast<size_t>(parts_.hidden_size) * sizeof(float);
 }
 
-model::Features RankFeatureJobs::copy_of(const void* rows, int64_t num_tokens) const {
+model::Features RankFeatureJobs::copy_of(const kernels::TensorView& rows) const {
+  model::Features features(parts_.ops, rows.shape[0], parts_.hidden_size);
+  parts_.ops.copy(features.view().data, rows.data, features.view().num_bytes());
+  return features;
+}
+
+model::Features RankFeatureJobs::from_host(const void* rows, int64_t num_tokens) const {
   model::Features features(parts_.ops, num_tokens, parts_.hidden_size);
-  std::memcpy(features.view().data, rows, features.view().num_bytes());
+  parts_.ops.upload(features.view().data, rows, features.view().num_bytes());
   return features;
 }
 
@@ -106,7 +111,7 @@ Status RankFeatureJobs::encode(const wire::StepPlan& plan) {
   int64_t first = 0;
   for (size_t i = 0; i < keys.size(); ++i) {
     const int64_t count = *parts_.tower.num_soft_tokens(images[i].height, images[i].width);
-    made_.emplace(keys[i], copy_of(features->view().rows(first, count).data, count));
+    made_.emplace(keys[i], copy_of(features->view().rows(first, count)));
     first += count;
   }
   return Status::ok();
@@ -137,7 +142,7 @@ Status RankFeatureJobs::do_round(Round jobs, FeatureStore& store) {
     if (travels(*job) || !is_destination(*job)) continue;
     if (!job->encode()) return contradiction("a feature job that leaves a picture where it is");
     const model::Features& made = made_.at(picture_key(job->key()));
-    auto status = store.put(picture_key(job->key()), copy_of(made.view().data, made.num_tokens()));
+    auto status = store.put(picture_key(job->key()), copy_of(made.view()));
     if (!status) return status;
   }
   return Status::ok();
@@ -177,8 +182,8 @@ Status RankFeatureJobs::exchange(Round jobs, FeatureStore& store) {
   std::vector<size_t> next = send_offsets;
   for (const Job* job : jobs) {
     if (!travels(*job) || !is_source(*job)) continue;
-    std::memcpy(send.data() + next[job->destination()], find(*job, store)->view().data,
-                bytes_of(*job));
+    parts_.ops.download(send.data() + next[job->destination()], find(*job, store)->view().data,
+                        bytes_of(*job));
     next[job->destination()] += bytes_of(*job);
   }
   auto pending = parts_.communicator.start_all_to_all_v({.send = send.data(),
@@ -191,7 +196,7 @@ Status RankFeatureJobs::exchange(Round jobs, FeatureStore& store) {
   for (const Job* job : jobs) {
     if (!travels(*job) || !is_destination(*job)) continue;
     auto status = store.put(picture_key(job->key()),
-                            copy_of(recv.data() + next[job->source()], job->num_tokens()));
+                            from_host(recv.data() + next[job->source()], job->num_tokens()));
     if (!status) return status;
     next[job->source()] += bytes_of(*job);
   }

@@ -61,7 +61,8 @@ class RankFeatureJobs final : public FeatureJobs {
   bool is_source(const Job& job) const;
   bool is_destination(const Job& job) const;
   size_t bytes_of(const Job& job) const;
-  model::Features copy_of(const void* rows, int64_t num_tokens) const;
+  model::Features copy_of(const kernels::TensorView& rows) const;
+  model::Features from_host(const void* rows, int64_t num_tokens) const;
 
   FeatureJobParts parts_;
   std::map<PictureKey, model::Features> made_;  // by this rank in this step

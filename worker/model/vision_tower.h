@@ -47,7 +47,7 @@ class VisionTower {
   base::Expected<Features> encode(std::span<const kernels::ImageView> images);
 
  private:
-  kernels::TensorView allocate(int64_t width);
+  kernels::TensorView allocate(kernels::DType dtype, int64_t width);
   void encode_group(std::span<const kernels::ImageView> images, const kernels::TensorView& out);
   void attention_block(const weights::VisionLayerWeights& layer, const kernels::PatchBatch& batch);
   void feed_forward_block(const weights::VisionLayerWeights& layer, int64_t num_patches);

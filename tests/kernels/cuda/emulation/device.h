@@ -251,6 +251,10 @@ inline void prefetch(const bf16* from) {
   (void)load_streaming(from);
 }
 
+inline float exp2_fast(float x) {
+  return std::exp2(x);
+}
+
 inline float low_half(uint32_t pair) {
   const uint32_t bits = pair << 16;
   float value;
