@@ -139,9 +139,12 @@ void add_process_options(CLI::App& app, WorkerOptions& options) {
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str()
       ->group(group);
-  // For comparisons, not shown in --help.
-  app.add_flag("--no-graphs", options.without_graphs)->group("");
-  app.add_flag("--no-overlap", options.without_overlap)->group("");
+  app.add_flag("--no-graphs", options.without_graphs,
+               "CUDA: start each kernel of a step by itself, for comparisons")
+      ->group(group);
+  app.add_flag("--no-overlap", options.without_overlap,
+               "CUDA: start a kernel when the one before has ended, for comparisons")
+      ->group(group);
   app.add_option("--threads", options.threads, "Threads of each rank [cores / ranks]")
       ->check(CLI::Range(1, 4096))
       ->group(group);
