@@ -197,6 +197,11 @@ inline float __expf_emulated(float x) {
   return std::exp(x);
 }
 #define __expf __expf_emulated
+namespace beryl::kernels::cuda {
+inline float exp2_fast(float x) {
+  return std::exp2(x);
+}
+}  // namespace beryl::kernels::cuda
 
 // CUDA's overloads of these take mixed unsigned widths too.
 template <typename T>
@@ -249,10 +254,6 @@ inline uint4 load_streaming(const bf16* from) {
 
 inline void prefetch(const bf16* from) {
   (void)load_streaming(from);
-}
-
-inline float exp2_fast(float x) {
-  return std::exp2(x);
 }
 
 inline float low_half(uint32_t pair) {
