@@ -47,10 +47,13 @@ bool is_short_and_plain(std::string_view text, size_t max_bytes) {
                      [](unsigned char c) { return c > 0x20 && c < 0x7f && c != '"'; });
 }
 
-// Why a download failed is for the log.
+// Why a download or a decoder failed is for the log.
 media::MediaOptions logging_options(media::MediaOptions options, base::Logger& logger) {
   options.fetch.on_failure = [&logger](std::string_view why) {
     logger.info("a URL of a client could not be fetched: {}", why);
+  };
+  options.on_decoder_failure = [&logger](std::string_view why) {
+    logger.warning("the decoder of a client's video failed: {}", why);
   };
   return options;
 }

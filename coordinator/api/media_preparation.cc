@@ -29,7 +29,10 @@ base::Expected<LoadedPart> load(const media::MediaLoader& loader, const MediaReq
     loaded.images.push_back(std::move(*image));
     return loaded;
   }
-  auto frames = loader.load_video(part.url, request.video, stop);
+  std::string data_uri;
+  if (part.is_bare_base64) data_uri = fmt::format("data:;base64,{}", part.url);
+  auto frames = loader.load_video(part.is_bare_base64 ? std::string_view(data_uri) : part.url,
+                                  request.video, stop);
   if (!frames) return std::move(frames).error();
   for (media::VideoFrame& frame : *frames) {
     loaded.runs.push_back(

@@ -8,6 +8,7 @@
 #include "tests/coordinator/api/api_fixture.h"
 #include "tests/coordinator/media/encoders.h"
 #include "tests/coordinator/media/pictures.h"
+#include "tests/coordinator/media/video_files.h"
 #include "tests/coordinator/media/web_server.h"
 
 namespace beryl::api {
@@ -267,6 +268,30 @@ TEST_F(MediaTest, ShowsVideosAsStampedFrames) {
   expect_refused(R"({"type":"video_url","video_url":{"url":"data:video/mp4;base64,AAAA"}})",
                  "messages[0].content[0].video_url.url", "", "", 501);
 }
+
+#ifdef BERYL_VIDEO_DECODER
+TEST_F(MediaTest, ReadsVideoFiles) {
+  options_.media.video_decoder_path = BERYL_VIDEO_DECODER;
+  start();
+  const std::string file = media::to_base64(media::make_video_file({.num_frames = 20}));
+  const std::string members = R"(,"media_io_kwargs":{"video":{"num_frames":2}})";
+  const Json part = {{"type", "video_url"},
+                     {"video_url", {{"url", "data:video/mp4;base64," + file}}}};
+  auto response = chat(part.dump(), members);
+  ASSERT_EQ(response.status, 200) << response.body;
+  expect_placed(2, "<|video|>");
+  const auto hash = engine_->last_request().media[1].image->hash;
+  const Json bare = {{"type", "input_video"}, {"input_video", {{"data", file}}}};
+  response = chat(bare.dump(), members);
+  ASSERT_EQ(response.status, 200) << response.body;
+  EXPECT_EQ(engine_->last_request().media[1].image->hash, hash);
+  expect_refused(R"({"type":"video_url","video_url":{"url":"data:video/mp4;base64,AAAA"}})",
+                 "messages[0].content[0].video_url.url",
+                 "The data is no video: MP4, MOV, WebM, MKV, AVI or GIF is needed.");
+  expect_refused(R"({"type":"input_video","input_video":{"data":"*"}})",
+                 "messages[0].content[0].input_video.data");
+}
+#endif
 
 TEST_F(MediaTest, TokenizeCountsSoftTokens) {
   start();
