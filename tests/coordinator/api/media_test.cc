@@ -293,6 +293,22 @@ TEST_F(MediaTest, ReadsVideoFiles) {
 }
 #endif
 
+TEST_F(MediaTest, CountsWhatItReads) {
+  start();
+  EXPECT_EQ(chat(image_part(png_data_uri(golden_picture(48, 48)))).status, 200);
+  EXPECT_EQ(chat(image_part("data:image/png;base64,AAAA")).status, 400);
+  EXPECT_EQ(chat(image_part("http://127.0.0.1:80/a.png")).status, 400);
+  const std::string metrics = get("/metrics").body;
+  for (const char* const line : {"beryl_media_parts_total{kind=\"image\",outcome=\"ok\"} 1\n",
+                                 "beryl_media_parts_total{kind=\"image\",outcome=\"refused\"} 2\n",
+                                 "beryl_media_pictures_total 1\n",
+                                 "beryl_media_prepared_bytes_total 1769472\n",  // 768 * 768 * 3
+                                 "beryl_media_load_seconds_count{kind=\"image\"} 3\n",
+                                 "beryl_media_fetch_failures_total 1\n"}) {
+    EXPECT_NE(metrics.find(line), std::string::npos) << line;
+  }
+}
+
 TEST_F(MediaTest, TokenizeCountsSoftTokens) {
   start();
   const auto response = post("/tokenize", body_of(image_part(png_data_uri(golden_picture(48, 48))),
