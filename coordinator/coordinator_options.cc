@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "coordinator/media/video/video_decoder.h"
+
 namespace beryl {
 namespace {
 
@@ -122,6 +124,42 @@ void add_media_options(CLI::App& app, CoordinatorOptions& options) {
       ->group(group);
 }
 
+void add_video_options(CLI::App& app, CoordinatorOptions& options) {
+  const char* group = "Video files";
+  media::VideoLimits& video = options.media.video;
+  app.add_option(
+         "--video-decoder", options.media.video_decoder_path,
+         "Program that decodes one video in a process of its own [beryl-decode-video beside "
+         "this program; without it only lists of pictures are read]")
+      ->check(CLI::ExistingFile)
+      ->group(group);
+  app.add_option("--max-video-bytes", video.max_video_bytes, "Size of a video")
+      ->check(CLI::Range(size_t{1}, size_t{1} << 40U))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--max-video-seconds", video.max_video_seconds, "Length of a video")
+      ->check(CLI::Range(1U, 1'000'000U))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--max-video-pixels", video.max_video_pixels, "Width times height of a frame")
+      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 30U))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--max-video-frames", video.max_frames, "Frames of a video shown to the model")
+      ->check(CLI::Range(1U, 4'096U))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option_function<uint64_t>(
+         "--video-decoder-memory",
+         [&video](uint64_t mib) { video.max_decoder_memory_bytes = mib << 20U; },
+         "MiB of address space that the decoder of one video may use [1024]")
+      ->check(CLI::Range(uint64_t{256}, uint64_t{1} << 20U))
+      ->group(group);
+  add_seconds(app, "--video-decoder-timeout", video.max_decoding_time,
+              "Time that decoding one video may take, by the clock [45]")
+      ->group(group);
+}
+
 void add_scheduling_options(CLI::App& app, CoordinatorOptions& options) {
   const char* group = "Scheduling";
   scheduler::SchedulerConfig& config = options.cluster.scheduler;
@@ -188,6 +226,9 @@ void add_process_options(CLI::App& app, CoordinatorOptions& options) {
 
 // What the command line leaves open.
 void complete(CoordinatorOptions& options) {
+  if (options.media.video_decoder_path.empty()) {
+    options.media.video_decoder_path = media::find_video_decoder();
+  }
   if (options.tokenizer_dir.empty()) options.tokenizer_dir = options.model_dir;
   if (options.served_model_names.empty()) {
     const auto path = std::filesystem::weakly_canonical(options.model_dir);
@@ -212,6 +253,7 @@ ParsedCoordinatorOptions parse_coordinator_options(int argc, const char* const* 
   add_model_options(app, parsed.options);
   add_http_options(app, parsed.options);
   add_media_options(app, parsed.options);
+  add_video_options(app, parsed.options);
   add_scheduling_options(app, parsed.options);
   add_cluster_options(app, parsed.options);
   add_process_options(app, parsed.options);

@@ -47,10 +47,16 @@ bool is_short_and_plain(std::string_view text, size_t max_bytes) {
                      [](unsigned char c) { return c > 0x20 && c < 0x7f && c != '"'; });
 }
 
-// Why a download failed is for the log.
-media::MediaOptions logging_options(media::MediaOptions options, base::Logger& logger) {
-  options.fetch.on_failure = [&logger](std::string_view why) {
+// Why a download or a decoder failed is for the log.
+media::MediaOptions logging_options(media::MediaOptions options, base::Logger& logger,
+                                    metrics::MediaMetrics& metrics) {
+  options.fetch.on_failure = [&logger, &metrics](std::string_view why) {
+    metrics.fetch_failures.add();
     logger.info("a URL of a client could not be fetched: {}", why);
+  };
+  options.on_decoder_failure = [&logger, &metrics](std::string_view why) {
+    metrics.decoder_failures.add();
+    logger.warning("the decoder of a client's video failed: {}", why);
   };
   return options;
 }
@@ -60,7 +66,8 @@ media::MediaOptions logging_options(media::MediaOptions options, base::Logger& l
 Handlers::Handlers(ServerContext& context)
     : context_(context),
       keys_(context.options.api_keys),
-      media_loader_(logging_options(context.options.media, context.logger)),
+      media_metrics_(context.metrics.registry()),
+      media_loader_(logging_options(context.options.media, context.logger, media_metrics_)),
       eos_token_ids_(context.options.eos_token_ids),
       system_fingerprint_("beryl-" + context.options.version),
       started_(unix_seconds()),
@@ -95,7 +102,8 @@ boost::asio::awaitable<Status> Handlers::prepare_media(http::Exchange& exchange,
   const media::StopCondition stop{http::Clock::now() + context_.options.media.timeout, gone.get()};
   Status result;
   const Status ran = co_await exchange.slow_worker_pool().run([&] {
-    auto media = PreparedMedia::prepare(media_loader_, request, max_tokens, stop, messages);
+    auto media =
+        PreparedMedia::prepare(media_loader_, request, max_tokens, stop, media_metrics_, messages);
     if (media) {
       prepared = std::move(*media);
     } else {

@@ -96,6 +96,7 @@ class Handlers : public std::enable_shared_from_this<Handlers> {
 
   ServerContext& context_;
   ApiKeys keys_;
+  metrics::MediaMetrics media_metrics_;  // before the loader, which counts in it
   media::MediaLoader media_loader_;
   std::vector<int32_t> eos_token_ids_;
   std::string system_fingerprint_;

@@ -58,7 +58,7 @@ Status parse_detail(const Json& object, const std::string& path, MediaPart& medi
   return Status::ok();
 }
 
-// `value` is a URL, or an object with one.
+// `value` is a URL, or an object with one; of a video also an object with `data` in base64.
 Status parse_source(const Json& value, const std::string& path, MediaPart& media) {
   const Json* url = &value;
   media.param = path;
@@ -66,8 +66,12 @@ Status parse_source(const Json& value, const std::string& path, MediaPart& media
     if (media.kind == PartKind::kImage) {
       if (Status status = parse_detail(value, path, media); !status) return status;
     }
-    media.param = path + ".url";
-    url = value.find_set("url");
+    const char* member = "url";
+    media.is_bare_base64 = media.kind == PartKind::kVideo && value.find_set("url") == nullptr &&
+                           value.find_set("data") != nullptr;
+    if (media.is_bare_base64) member = "data";
+    media.param = fmt::format("{}.{}", path, member);
+    url = value.find_set(member);
     if (url == nullptr) return base::invalid_argument(media.param, media.param + " is missing.");
   }
   if (!url->is(Kind::kString)) return wrong_type(media.param, "a string", *url);

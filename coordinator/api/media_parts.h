@@ -19,6 +19,7 @@ struct MediaPart {
   size_t message_idx = 0;
   size_t part_idx = 0;             // in ChatMessage::parts
   std::string_view url;            // points into the document
+  bool is_bare_base64 = false;     // `url` is what would follow a data: URI's comma
   std::string param;               // messages[0].content[1].image_url.url
   std::optional<uint32_t> budget;  // soft tokens, where `detail` asks for a certain number
 };

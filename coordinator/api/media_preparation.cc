@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <tuple>
 #include <utility>
 
@@ -29,7 +30,10 @@ base::Expected<LoadedPart> load(const media::MediaLoader& loader, const MediaReq
     loaded.images.push_back(std::move(*image));
     return loaded;
   }
-  auto frames = loader.load_video(part.url, request.video, stop);
+  std::string data_uri;
+  if (part.is_bare_base64) data_uri = fmt::format("data:;base64,{}", part.url);
+  auto frames = loader.load_video(part.is_bare_base64 ? std::string_view(data_uri) : part.url,
+                                  request.video, stop);
   if (!frames) return std::move(frames).error();
   for (media::VideoFrame& frame : *frames) {
     loaded.runs.push_back(
@@ -37,6 +41,30 @@ base::Expected<LoadedPart> load(const media::MediaLoader& loader, const MediaReq
     loaded.images.push_back(std::move(frame.image));
   }
   return loaded;
+}
+
+const char* outcome_of(const base::Expected<LoadedPart>& loaded) {
+  if (loaded) return "ok";
+  switch (loaded.error().code) {
+    case ErrorCode::kCancelled:
+      return "cancelled";
+    case ErrorCode::kDeadlineExceeded:
+      return "timeout";
+    case ErrorCode::kUnavailable:
+      return "unavailable";
+    default:
+      return "refused";
+  }
+}
+
+void count(metrics::MediaMetrics& metrics, const MediaPart& part,
+           const base::Expected<LoadedPart>& loaded, std::chrono::duration<double> seconds) {
+  const char* const kind = part.kind == text::PartKind::kImage ? "image" : "video";
+  metrics.parts.with({kind, outcome_of(loaded)}).add();
+  metrics.load_s.with({kind}).observe(seconds.count());
+  if (!loaded) return;
+  metrics.pictures.add(loaded->images.size());
+  for (const auto& image : loaded->images) metrics.prepared_bytes.add(image->pixels.size());
 }
 
 size_t num_tokens(const std::vector<text::SoftTokenRun>& runs) {
@@ -50,11 +78,14 @@ size_t num_tokens(const std::vector<text::SoftTokenRun>& runs) {
 base::Expected<PreparedMedia> PreparedMedia::prepare(const media::MediaLoader& loader,
                                                      const MediaRequest& request, size_t max_tokens,
                                                      const media::StopCondition& stop,
+                                                     metrics::MediaMetrics& metrics,
                                                      std::vector<text::ChatMessage>& messages) {
   PreparedMedia prepared;
   size_t sum = 0;
   for (const MediaPart& part : request.parts) {
+    const auto begin = std::chrono::steady_clock::now();
     auto loaded = load(loader, request, part, stop);
+    count(metrics, part, loaded, std::chrono::steady_clock::now() - begin);
     if (!loaded) {
       Error error = std::move(loaded).error();
       error.param = part.param;

@@ -6,6 +6,7 @@
 
 #include "coordinator/api/media_parts.h"
 #include "coordinator/media/media_loader.h"
+#include "coordinator/metrics/media_metrics.h"
 #include "coordinator/text/chat_format.h"
 #include "parallel/base/expected.h"
 
@@ -19,6 +20,7 @@ class PreparedMedia {
   static base::Expected<PreparedMedia> prepare(const media::MediaLoader& loader,
                                                const MediaRequest& request, size_t max_tokens,
                                                const media::StopCondition& stop,
+                                               metrics::MediaMetrics& metrics,
                                                std::vector<text::ChatMessage>& messages);
 
   // Where the rendered prompt has them.

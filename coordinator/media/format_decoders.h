@@ -25,7 +25,4 @@ base::Expected<DecodedImage> decode_webp(std::string_view bytes, const ImageLimi
 // "The PNG file is damaged: <why>." `why` comes from a library and is made printable.
 base::Error damaged(std::string_view format, std::string_view why);
 
-// [pixels, 4] with straight alpha to [pixels, 3] over white, in place.
-void flatten_over_white(std::vector<uint8_t>& rgba);
-
 }  // namespace beryl::media

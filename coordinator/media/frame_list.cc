@@ -25,13 +25,4 @@ base::Expected<std::vector<std::string_view>> split_frame_list(std::string_view 
   }
 }
 
-std::vector<uint32_t> sample_frames(uint32_t num_listed, uint32_t num_frames) {
-  const uint32_t num_sampled = std::min(num_listed, num_frames);
-  std::vector<uint32_t> indices(num_sampled);
-  for (uint32_t i = 0; i < num_sampled; ++i) {
-    indices[i] = static_cast<uint32_t>(uint64_t{i} * num_listed / num_sampled);
-  }
-  return indices;
-}
-
 }  // namespace beryl::media

@@ -40,13 +40,16 @@ ContentHash hash_content(const PreparedImage& image) {
 base::Expected<PreparedImagePtr> prepare_image(RgbImage image, uint32_t budget) {
   const auto size = target_size({image.width, image.height}, budget);
   if (!size) return size.error();
-  RgbImage resized = resize_bicubic(std::move(image), *size);
+  return finish_image(resize_bicubic(std::move(image), *size));
+}
+
+PreparedImagePtr finish_image(RgbImage resized) {
   auto prepared = std::make_shared<PreparedImage>();
   prepared->width = resized.width;
   prepared->height = resized.height;
   prepared->pixels = std::move(resized.pixels);
   prepared->hash = hash_content(*prepared);
-  return PreparedImagePtr(std::move(prepared));
+  return prepared;
 }
 
 base::Expected<PreparedImagePtr> prepare_image_file(std::string_view bytes, uint32_t budget,

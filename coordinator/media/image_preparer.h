@@ -17,7 +17,10 @@ using PreparedImagePtr = std::shared_ptr<const PreparedImage>;
 // Resized for `budget` soft tokens (one of kSoftTokenBudgets) and hashed.
 base::Expected<PreparedImagePtr> prepare_image(RgbImage image, uint32_t budget);
 
-// The same from the bytes of a file.
+// A picture that has its size already: hashed.
+PreparedImagePtr finish_image(RgbImage resized);
+
+// The same as prepare_image() from the bytes of a file.
 base::Expected<PreparedImagePtr> prepare_image_file(std::string_view bytes, uint32_t budget,
                                                     const ImageLimits& limits);
 

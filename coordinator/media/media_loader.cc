@@ -11,13 +11,13 @@
 #include "coordinator/media/base64.h"
 #include "coordinator/media/data_uri.h"
 #include "coordinator/media/frame_list.h"
+#include "coordinator/media/frame_sampling.h"
 #include "coordinator/media/local_file.h"
 
 namespace beryl::media {
 namespace {
 
 constexpr std::string_view kFrameListType = "video/jpeg";
-constexpr double kUnknownFps = 24;  // what the reference assumes
 constexpr size_t kMaxSchemeBytes = 16;
 
 // In lower case, without the colon; empty where there is none.
@@ -30,21 +30,12 @@ std::string scheme_of(std::string_view url) {
   return scheme;
 }
 
-base::Status check_time(const StopCondition& stop) {
-  if (!stop.is_over()) return base::Status::ok();
-  if (stop.is_cancelled()) {
-    return base::Error{base::ErrorCode::kCancelled, "The client has gone.", {}, {}};
-  }
-  return base::Error{base::ErrorCode::kDeadlineExceeded,
-                     "Reading the media of this request took too long.",
-                     {},
-                     "media_timeout"};
-}
-
 }  // namespace
 
 MediaLoader::MediaLoader(MediaOptions options)
-    : options_(std::move(options)), fetcher_(options_.fetch) {}
+    : options_(std::move(options)),
+      fetcher_(options_.fetch),
+      video_decoder_(options_.video_decoder_path, options_.on_decoder_failure) {}
 
 base::Expected<std::string> MediaLoader::load_bytes(std::string_view url, size_t max_bytes,
                                                     const StopCondition& stop) const {
@@ -71,20 +62,33 @@ base::Expected<PreparedImagePtr> MediaLoader::load_image(std::string_view url, u
 base::Expected<std::vector<VideoFrame>> MediaLoader::load_video(std::string_view url,
                                                                 const VideoSampling& sampling,
                                                                 const StopCondition& stop) const {
-  const auto uri = scheme_of(url) == "data" ? parse_data_uri(url) : DataUri{};
-  if (!uri) return uri.error();
-  if (uri->media_type != kFrameListType || !uri->is_base64) {
-    return base::Error{base::ErrorCode::kNotImplemented,
-                       "Of videos only lists of pictures are supported yet: "
-                       "data:video/jpeg;base64,FRAME,FRAME.",
-                       {},
-                       {}};
+  if (const auto status = check_time(stop); !status) return status.error();
+  if (scheme_of(url) == "data") {
+    const auto uri = parse_data_uri(url);
+    if (!uri) return uri.error();
+    if (uri->media_type == kFrameListType && uri->is_base64) {
+      return load_frame_list(uri->data, sampling, stop);
+    }
   }
-  if (uri->data.size() > options_.video.max_video_bytes) {
+  const auto bytes = load_bytes(url, options_.video.max_video_bytes, stop);
+  if (!bytes) return bytes.error();
+  auto decoded =
+      video_decoder_.decode(*bytes, sampling, kDefaultVideoFrameBudget, options_.video, stop);
+  if (!decoded) return std::move(decoded).error();
+  std::vector<VideoFrame> frames;
+  for (DecodedFrame& frame : *decoded) {
+    frames.push_back({frame.timestamp_s, finish_image(std::move(frame.image))});
+  }
+  return frames;
+}
+
+base::Expected<std::vector<VideoFrame>> MediaLoader::load_frame_list(
+    std::string_view data, const VideoSampling& sampling, const StopCondition& stop) const {
+  if (data.size() > options_.video.max_video_bytes) {
     return base::invalid_argument({}, fmt::format("The video has more than the {} bytes allowed.",
                                                   options_.video.max_video_bytes));
   }
-  const auto listed = split_frame_list(uri->data, options_.video);
+  const auto listed = split_frame_list(data, options_.video);
   if (!listed) return listed.error();
   const double fps = sampling.fps > 0 ? sampling.fps : kUnknownFps;
   std::vector<VideoFrame> frames;

@@ -8,15 +8,10 @@
 #include "coordinator/media/image_preparer.h"
 #include "coordinator/media/media_options.h"
 #include "coordinator/media/stop_condition.h"
+#include "coordinator/media/video/video_decoder.h"
 #include "parallel/base/expected.h"
 
 namespace beryl::media {
-
-// Which frames of a video the model sees.
-struct VideoSampling {
-  uint32_t num_frames = 32;  // at most
-  double fps = 0;            // frames a second; 0: unknown
-};
 
 struct VideoFrame {
   double timestamp_s = 0;
@@ -33,17 +28,21 @@ class MediaLoader {
   // kInvalidArgument without a param, or kCancelled or kDeadlineExceeded where `stop` ended them.
   base::Expected<PreparedImagePtr> load_image(std::string_view url, uint32_t budget,
                                               const StopCondition& stop) const;
-  // A list of pictures: data:video/jpeg;base64,FRAME,FRAME,… Container formats are kNotImplemented.
+  // A container file from anywhere, or a list of pictures: data:video/jpeg;base64,FRAME,FRAME,…
   base::Expected<std::vector<VideoFrame>> load_video(std::string_view url,
                                                      const VideoSampling& sampling,
                                                      const StopCondition& stop) const;
 
  private:
+  base::Expected<std::vector<VideoFrame>> load_frame_list(std::string_view data,
+                                                          const VideoSampling& sampling,
+                                                          const StopCondition& stop) const;
   base::Expected<std::string> load_bytes(std::string_view url, size_t max_bytes,
                                          const StopCondition& stop) const;
 
   MediaOptions options_;
   UrlFetcher fetcher_;
+  VideoDecoder video_decoder_;
 };
 
 // "MM:SS" of a time in seconds; minutes grow beyond two digits where they must.

@@ -7,6 +7,7 @@
 #include <csetjmp>
 #include <cstring>
 
+#include "coordinator/media/flatten.h"
 #include "coordinator/media/format_decoders.h"
 #include "coordinator/media/orientation.h"
 

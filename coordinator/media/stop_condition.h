@@ -4,6 +4,8 @@
 #include <atomic>
 #include <chrono>
 
+#include "parallel/base/expected.h"
+
 namespace beryl::media {
 
 struct StopCondition {
@@ -13,5 +15,8 @@ struct StopCondition {
   bool is_cancelled() const { return cancelled != nullptr && cancelled->load(); }
   bool is_over() const { return is_cancelled() || std::chrono::steady_clock::now() >= deadline; }
 };
+
+// kCancelled or kDeadlineExceeded where `stop` is over.
+base::Status check_time(const StopCondition& stop);
 
 }  // namespace beryl::media

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "coordinator/media/flatten.h"
 #include "coordinator/media/format_decoders.h"
 #include "coordinator/media/orientation.h"
 

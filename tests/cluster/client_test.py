@@ -185,29 +185,35 @@ def test_errors(client, _):
         raise AssertionError(f"no {kind.__name__} for {options}")
 
 
+def run_tests(tests, server):
+    """Runs {name: test} against `server`; how many failed."""
+    failed = 0
+    client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=60)
+    for name, test in sorted(tests.items()):
+        begin = time.monotonic()
+        try:
+            test(client, server)
+            print(f"passed {name} ({time.monotonic() - begin:.2f} s)", flush=True)
+        except Exception:  # pylint: disable=broad-except
+            failed += 1
+            print(f"FAILED {name}", flush=True)
+            traceback.print_exc(file=sys.stdout)
+    server.wait_until_idle()
+    print(f"{len(tests) - failed} passed, {failed} failed")
+    return failed
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bin", required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--only", help="the tests whose name contains this")
     arguments = parser.parse_args()
-    tests = [(name, test) for name, test in sorted(globals().items()) if name.startswith("test_")
-             and (not arguments.only or arguments.only in name)]
-    failed = 0
+    tests = {name: test for name, test in globals().items() if name.startswith("test_")
+             and (not arguments.only or arguments.only in name)}
     options = ["--workers", "2", "--served-model-name", MODEL]
     with ServerUnderTest(arguments.bin, arguments.model, options) as server:
-        client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=60)
-        for name, test in tests:
-            begin = time.monotonic()
-            try:
-                test(client, server)
-                print(f"passed {name} ({time.monotonic() - begin:.2f} s)", flush=True)
-            except Exception:  # pylint: disable=broad-except
-                failed += 1
-                print(f"FAILED {name}", flush=True)
-                traceback.print_exc(file=sys.stdout)
-        server.wait_until_idle()
-    print(f"{len(tests) - failed} passed, {failed} failed")
+        failed = run_tests(tests, server)
     return 1 if failed or not tests else 0
 
 

@@ -7,7 +7,11 @@ import argparse
 import base64
 import json
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
+import urllib.error
 import urllib.request
 
 from server_under_test import ServerUnderTest
@@ -70,6 +74,49 @@ def check_answers(server, folder, cases):
     return failed == 0
 
 
+def video_file(folder, case, form):
+    """The pictures of a recorded video as a file of a container format, without loss. `form`: arguments of ffmpeg."""
+    rate = case["request"]["media_io_kwargs"]["video"]["fps"]
+    with tempfile.TemporaryDirectory() as made:
+        for i, name in enumerate(case["images"]):
+            shutil.copy(os.path.join(folder, name), os.path.join(made, f"{i}.png"))
+        path = os.path.join(made, form[-1])
+        subprocess.run(["ffmpeg", "-nostdin", "-loglevel", "error", "-framerate", str(rate), "-i",
+                        os.path.join(made, "%d.png"), *form[:-1], path], check=True, timeout=DEADLINE_S)
+        return read_base64(path)
+
+
+def check_video_files(server, folder, cases):
+    """The same answer where the frames come in a file; half a file is a 400 that names its part."""
+    forms = (["-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuv444p", "v.mp4"],
+             ["-c:v", "libvpx-vp9", "-lossless", "1", "-pix_fmt", "yuv444p", "v.webm"])
+    failed = 0
+    for name, case in cases.items():
+        for form in forms if name.startswith("video") else ():
+            request = load_case(folder, name, case)
+            [part] = [p for p in request["messages"][0]["content"] if p["type"] == "video_url"]
+            data = video_file(folder, case, form)
+            part["video_url"]["url"] = "data:video/mp4;base64," + data
+            wrong = differences(case["message"], post(server.url, request)["choices"][0]["message"])
+            if wrong:
+                print(f"FAILED {name} as {form[-1]}: {wrong}")
+            failed += 1 if wrong else 0
+            if form[-1] != "v.mp4":
+                continue
+            # The list of frames is at the end of the file.
+            part["video_url"]["url"] = "data:video/mp4;base64," + data[:len(data) // 8 * 4]
+            try:
+                post(server.url, request)
+                print(f"FAILED {name} as half of {form[-1]}: accepted")
+                failed += 1
+            except urllib.error.HTTPError as error:
+                message = json.load(error)["error"]
+                if error.code != 400 or "video_url" not in message["param"]:
+                    print(f"FAILED {name} as half of {form[-1]}: {error.code} {message}")
+                    failed += 1
+    return failed == 0
+
+
 def check_control(cases):
     """The comparison sees another answer."""
     case = next(case for case in cases.values() if case["message"]["content"])
@@ -88,6 +135,7 @@ def main():
     options = ["--workers", "2", "--served-model-name", "demo-model", "--max-model-len", "8192"]
     with ServerUnderTest(arguments.bin, arguments.model, options) as server:
         ok = check_control(cases) and check_answers(server, arguments.cases, cases)
+        ok = ok and check_video_files(server, arguments.cases, cases)
         server.wait_until_idle()
     print("passed" if ok else "FAILED")
     return 0 if ok else 1

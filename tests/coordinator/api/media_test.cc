@@ -8,6 +8,7 @@
 #include "tests/coordinator/api/api_fixture.h"
 #include "tests/coordinator/media/encoders.h"
 #include "tests/coordinator/media/pictures.h"
+#include "tests/coordinator/media/video_files.h"
 #include "tests/coordinator/media/web_server.h"
 
 namespace beryl::api {
@@ -266,6 +267,46 @@ TEST_F(MediaTest, ShowsVideosAsStampedFrames) {
   EXPECT_GT(Json::parse(response.body)["usage"]["prompt_tokens_details"]["video_tokens"], 64);
   expect_refused(R"({"type":"video_url","video_url":{"url":"data:video/mp4;base64,AAAA"}})",
                  "messages[0].content[0].video_url.url", "", "", 501);
+}
+
+#ifdef BERYL_VIDEO_DECODER
+TEST_F(MediaTest, ReadsVideoFiles) {
+  options_.media.video_decoder_path = BERYL_VIDEO_DECODER;
+  start();
+  const std::string file = media::to_base64(media::make_video_file({.num_frames = 20}));
+  const std::string members = R"(,"media_io_kwargs":{"video":{"num_frames":2}})";
+  const Json part = {{"type", "video_url"},
+                     {"video_url", {{"url", "data:video/mp4;base64," + file}}}};
+  auto response = chat(part.dump(), members);
+  ASSERT_EQ(response.status, 200) << response.body;
+  expect_placed(2, "<|video|>");
+  const auto hash = engine_->last_request().media[1].image->hash;
+  const Json bare = {{"type", "input_video"}, {"input_video", {{"data", file}}}};
+  response = chat(bare.dump(), members);
+  ASSERT_EQ(response.status, 200) << response.body;
+  EXPECT_EQ(engine_->last_request().media[1].image->hash, hash);
+  expect_refused(R"({"type":"video_url","video_url":{"url":"data:video/mp4;base64,AAAA"}})",
+                 "messages[0].content[0].video_url.url",
+                 "The data is no video: MP4, MOV, WebM, MKV, AVI or GIF is needed.");
+  expect_refused(R"({"type":"input_video","input_video":{"data":"*"}})",
+                 "messages[0].content[0].input_video.data");
+}
+#endif
+
+TEST_F(MediaTest, CountsWhatItReads) {
+  start();
+  EXPECT_EQ(chat(image_part(png_data_uri(golden_picture(48, 48)))).status, 200);
+  EXPECT_EQ(chat(image_part("data:image/png;base64,AAAA")).status, 400);
+  EXPECT_EQ(chat(image_part("http://127.0.0.1:80/a.png")).status, 400);
+  const std::string metrics = get("/metrics").body;
+  for (const char* const line : {"beryl_media_parts_total{kind=\"image\",outcome=\"ok\"} 1\n",
+                                 "beryl_media_parts_total{kind=\"image\",outcome=\"refused\"} 2\n",
+                                 "beryl_media_pictures_total 1\n",
+                                 "beryl_media_prepared_bytes_total 1769472\n",  // 768 * 768 * 3
+                                 "beryl_media_load_seconds_count{kind=\"image\"} 3\n",
+                                 "beryl_media_fetch_failures_total 1\n"}) {
+    EXPECT_NE(metrics.find(line), std::string::npos) << line;
+  }
 }
 
 TEST_F(MediaTest, TokenizeCountsSoftTokens) {

@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "coordinator/media/frame_list.h"
+#include "coordinator/media/frame_sampling.h"
 #include "tests/coordinator/media/encoders.h"
 #include "tests/coordinator/media/pictures.h"
 #include "tests/coordinator/media/web_server.h"
