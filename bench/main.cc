@@ -12,7 +12,7 @@
 #include "bench/mock_group_command.h"
 #include "bench/parity_command.h"
 #include "bench/serve_command.h"
-#include "bench/vision_cpu_command.h"
+#include "bench/vision_command.h"
 
 int main(int argc, char** argv) {
   CLI::App app("Benchmarks and checks of Beryl");
@@ -21,7 +21,7 @@ int main(int argc, char** argv) {
   beryl::bench::add_decode_command(app);
   beryl::bench::add_prefill_command(app);
   beryl::bench::add_kernels_command(app);
-  beryl::bench::add_vision_cpu_command(app);
+  beryl::bench::add_vision_command(app);
   beryl::bench::add_serve_command(app);
   beryl::bench::add_load_command(app);
   beryl::bench::add_mock_group_command(app);

@@ -1,7 +1,6 @@
 #include "bench/load/load_generator.h"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <boost/asio.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
@@ -9,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "bench/load/client_cpu.h"
 #include "bench/load/http_client.h"
 
 namespace beryl::load {
@@ -43,15 +43,6 @@ std::string http_request(const LoadOptions& options, bool stream) {
 
 tcp::endpoint resolve(asio::io_context& io, const LoadOptions& options) {
   return *tcp::resolver(io).resolve(options.host, std::to_string(options.port)).begin();
-}
-
-double process_cpu_seconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
 // Text of a whole answer, or of the deltas of a stream.
@@ -127,10 +118,10 @@ class Run {
   asio::awaitable<void> watch(std::vector<std::unique_ptr<HttpClient>>& clients) {
     asio::steady_timer timer(io_, measure_from_);
     co_await timer.async_wait(asio::use_awaitable);
-    cpu_at_start_ = process_cpu_seconds();
+    cpu_at_start_ = client_cpu_seconds();
     timer.expires_at(end_);
     co_await timer.async_wait(asio::use_awaitable);
-    report_.client_cpu_seconds = process_cpu_seconds() - cpu_at_start_;
+    report_.client_cpu_seconds = client_cpu_seconds() - cpu_at_start_;
     timer.expires_after(options_.request_deadline);
     for (auto& client : clients) client->close();
   }

@@ -1,12 +1,12 @@
 #include "bench/serve/serve_run.h"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "bench/load/client_cpu.h"
 #include "bench/load/http_client.h"
 #include "bench/serve/arrivals.h"
 
@@ -20,15 +20,6 @@ constexpr size_t kMaxShownBytes = 300;  // of a server's answer, in errors
 
 double ms_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
-}
-
-double process_cpu_seconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
 // State of one run; lives on the stack of run_requests.
@@ -52,12 +43,12 @@ class Run {
     for (int i = 0; i < num_clients; ++i) {
       clients.push_back(std::make_unique<HttpClient>(io_, endpoint));
     }
-    const double cpu_before = process_cpu_seconds();
+    const double cpu_before = client_cpu_seconds();
     start_ = last_end_ = Clock::now();
     for (auto& client : clients) asio::co_spawn(io_, loop(*client), asio::detached);
     io_.run();
     result_.seconds = ms_between(start_, last_end_) / 1000;
-    result_.client_cpu_seconds = process_cpu_seconds() - cpu_before;
+    result_.client_cpu_seconds = client_cpu_seconds() - cpu_before;
     return std::move(result_);
   }
 

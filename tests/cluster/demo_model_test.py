@@ -124,16 +124,26 @@ def check_control(cases):
     return bool(differences(case["message"], other))
 
 
-def main():
+def parse_arguments():
+    """-> the arguments and the recorded cases."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--bin", required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--cases", required=True)
     arguments = parser.parse_args()
     with open(os.path.join(arguments.cases, "cases.json"), encoding="utf-8") as file:
-        cases = json.load(file)["cases"]
+        return arguments, json.load(file)["cases"]
+
+
+def start_server(arguments):
+    """Two ranks with the demo model, for a `with`."""
     options = ["--workers", "2", "--served-model-name", "demo-model", "--max-model-len", "8192"]
-    with ServerUnderTest(arguments.bin, arguments.model, options) as server:
+    return ServerUnderTest(arguments.bin, arguments.model, options)
+
+
+def main():
+    arguments, cases = parse_arguments()
+    with start_server(arguments) as server:
         ok = check_control(cases) and check_answers(server, arguments.cases, cases)
         ok = ok and check_video_files(server, arguments.cases, cases)
         server.wait_until_idle()

@@ -3,16 +3,12 @@ reference.
 
     with_client.py ENVIRONMENT media_client_test.py --bin build/release/bin --model deploy/demo-model --cases tests/data/demo-model"""
 
-import argparse
-import json
-import os
 import sys
 
 import openai
 
 from client_test import collect, run_tests
-from demo_model_test import differences, load_case
-from server_under_test import ServerUnderTest
+from demo_model_test import differences, load_case, parse_arguments, start_server
 
 PARTS = ("messages", "model", "temperature", "max_tokens")  # the rest is no argument of the client
 
@@ -59,15 +55,8 @@ def make_tests(folder, cases):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--bin", required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--cases", required=True)
-    arguments = parser.parse_args()
-    with open(os.path.join(arguments.cases, "cases.json"), encoding="utf-8") as file:
-        cases = json.load(file)["cases"]
-    options = ["--workers", "2", "--served-model-name", "demo-model", "--max-model-len", "8192"]
-    with ServerUnderTest(arguments.bin, arguments.model, options) as server:
+    arguments, cases = parse_arguments()
+    with start_server(arguments) as server:
         failed = run_tests(make_tests(arguments.cases, cases), server)
     return 1 if failed else 0
 

@@ -5,6 +5,6 @@
 
 namespace beryl::bench {
 
-void add_vision_cpu_command(CLI::App& app);
+void add_vision_command(CLI::App& app);
 
 }  // namespace beryl::bench

@@ -1,4 +1,4 @@
-#include "bench/vision_cpu_command.h"
+#include "bench/vision_command.h"
 
 #include <fmt/format.h>
 
@@ -103,7 +103,7 @@ void run(VisionCpuArguments arguments) {
 
 }  // namespace
 
-void add_vision_cpu_command(CLI::App& app) {
+void add_vision_command(CLI::App& app) {
   auto arguments = std::make_shared<VisionCpuArguments>();
   CLI::App* command =
       app.add_subcommand("vision", "Speed of the vision tower")->alias("vision-cpu");
