@@ -53,6 +53,10 @@ def write_companions(out: Path) -> None:
         tokenizer_class='GemmaTokenizer', bos_token='<bos>', eos_token='<eos>', pad_token='<pad>', unk_token='<unk>',
         boi_token='<|image>', eoi_token='<image|>', image_token='<|image|>', audio_token='<|audio|>',
         boa_token='<|audio>', eoa_token='<audio|>'))
+    pictures = dict(patch_size=PATCH, pooling_kernel_size=POOL, do_resize=True, do_rescale=True, do_normalize=False, rescale_factor=1 / 255)
     write('processor_config.json', dict(
-        image_processor_type='Gemma4ImageProcessor', max_soft_tokens=280, patch_size=PATCH, pooling_kernel_size=POOL,
-        do_resize=True, do_rescale=True, do_normalize=False, rescale_factor=1 / 255))
+        processor_class='Gemma4Processor', image_seq_length=280,
+        image_processor=dict(image_processor_type='Gemma4ImageProcessor', max_soft_tokens=280, **pictures),
+        video_processor=dict(video_processor_type='Gemma4VideoProcessor', max_soft_tokens=70, num_frames=32, **pictures),
+        # There is no audio tower; AutoProcessor asks for the name all the same.
+        feature_extractor=dict(feature_extractor_type='Gemma4AudioFeatureExtractor')))

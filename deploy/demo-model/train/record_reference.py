@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
-from transformers import Gemma4ForConditionalGeneration
+from transformers import AutoProcessor, Gemma4ForConditionalGeneration
 
 import http_chat
 from chat import encode
@@ -149,6 +149,8 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     images.FONTS[:] = images.find_fonts()
     tokenizer = Tokenizer.from_file(str(Path(a.model_dir) / 'tokenizer.json'))
+    # The other files of the folder are read as transformers reads them.
+    assert AutoProcessor.from_pretrained(a.model_dir).image_token_id == ID['<|image|>']
     recorder, cases, tensors = Recorder(a.model_dir), {}, {}
     for skill, count in CASES.items():
         for number, (example, ids, media) in enumerate(draw(tokenizer, skill, count)):
