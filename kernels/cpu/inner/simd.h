@@ -27,6 +27,10 @@ namespace beryl::kernels::cpu::BERYL_ISA {
 BERYL_INLINE void prefetch(const void* address) {
   __builtin_prefetch(address, 0, 3);
 }
+// Into the second-level cache.
+BERYL_INLINE void prefetch_later(const void* address) {
+  __builtin_prefetch(address, 0, 2);
+}
 BERYL_INLINE int min_int(int a, int b) {
   return a < b ? a : b;
 }
