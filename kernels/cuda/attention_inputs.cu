@@ -9,64 +9,141 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kNumWarps = kThreads / kWarpSize;
+constexpr int kFewRows = 256;
+constexpr int kPairsPerLane = kMaxHeadDim / 2 / kWarpSize;
 
 struct InvFreq {
   float value[kMaxRotaryPairs];
 };
 
+// One head of one row in the registers of a warp: lane l has the numbers i = l + 32 * n and
+// i + head_dim / 2, which RoPE rotates with one another.
+struct Head {
+  float low[kPairsPerLane];
+  float high[kPairsPerLane];
+};
+
+// Calls visit(n, i) for this lane's pairs.
+template <typename Visit>
+__device__ void for_each_pair(int head_dim, const Visit& visit) {
+#pragma unroll
+  for (int n = 0; n < kPairsPerLane; ++n) {
+    const int i = lane_idx() + n * kWarpSize;
+    if (i < head_dim / 2) visit(n, i);
+  }
+}
+
+// x * (mean(x^2) + eps)^-1/2
+__device__ Head normed_head(const float* x, int head_dim, float eps) {
+  Head head = {};
+  for_each_pair(head_dim, [&](int n, int i) {
+    head.low[n] = x[i];
+    head.high[n] = x[i + head_dim / 2];
+  });
+  float sum = 0;
+#pragma unroll
+  for (int n = 0; n < kPairsPerLane; ++n) {
+    sum += head.low[n] * head.low[n] + head.high[n] * head.high[n];
+  }
+  const float factor = 1.0f / sqrtf(warp_sum(sum) / static_cast<float>(head_dim) + eps);
+#pragma unroll
+  for (int n = 0; n < kPairsPerLane; ++n) {
+    head.low[n] *= factor;
+    head.high[n] *= factor;
+  }
+  return head;
+}
+
 struct RowContext {
   const float* cos;  // [pairs] shared
   const float* sin;
-  float* head;  // [head_dim] shared, this warp's
   int head_dim;
   int pairs;
-  bool is_global;
 };
 
-// Number i of the head after RoPE.
-__device__ float rotated(const RowContext& c, int i) {
-  const int half = c.head_dim / 2;
-  if (i < c.pairs) return c.head[i] * c.cos[i] - c.head[i + half] * c.sin[i];
-  const int j = i - half;
-  if (j >= 0 && j < c.pairs) return c.head[i] * c.cos[j] + c.head[j] * c.sin[j];
-  return c.head[i];
+__device__ void multiply(Head& head, const bf16* weight, int head_dim) {
+  for_each_pair(head_dim, [&](int n, int i) {
+    head.low[n] *= to_float(weight[i]);
+    head.high[n] *= to_float(weight[i + head_dim / 2]);
+  });
 }
 
-__device__ void write_query(const RowContext& c, const bf16* k_norm, bf16* to) {
-  const int half = c.head_dim / 2;
-  for (int i = lane_idx(); i < c.head_dim; i += kWarpSize) {
-    const int j = i < half ? i : i - half;
-    const bool folds_norm = c.is_global && j >= c.pairs;
-    const float value = rotated(c, i);
-    to[i] = from_float<bf16>(folds_norm ? value * to_float(k_norm[i]) : value);
-  }
+__device__ void rotate(Head& head, const RowContext& c) {
+  for_each_pair(c.head_dim, [&](int n, int i) {
+    if (i >= c.pairs) return;
+    const float low = head.low[n];
+    head.low[n] = low * c.cos[i] - head.high[n] * c.sin[i];
+    head.high[n] = head.high[n] * c.cos[i] + low * c.sin[i];
+  });
 }
 
-__device__ void write_key(const RowContext& c, bf16* entry) {
-  for (int i = lane_idx(); i < c.head_dim; i += kWarpSize) {
-    entry[i] = from_float<bf16>(rotated(c, i));
-  }
+__device__ void write(const Head& head, int head_dim, bf16* to) {
+  for_each_pair(head_dim, [&](int n, int i) {
+    to[i] = from_float<bf16>(head.low[n]);
+    to[i + head_dim / 2] = from_float<bf16>(head.high[n]);
+  });
+}
+
+// On global layers the norm of k is folded into the numbers of q that are not rotated.
+__device__ void fold_key_norm(Head& head, const RowContext& c, const bf16* k_norm) {
+  for_each_pair(c.head_dim, [&](int n, int i) {
+    if (i < c.pairs) return;
+    head.low[n] *= to_float(k_norm[i]);
+    head.high[n] *= to_float(k_norm[i + c.head_dim / 2]);
+  });
 }
 
 // V = head (normed without weight), and the rotated part of K made from it.
-__device__ void write_global(const RowContext& c, const bf16* k_norm, bf16* entry) {
-  const int half = c.head_dim / 2;
-  for (int i = lane_idx(); i < c.head_dim; i += kWarpSize) entry[i] = from_float<bf16>(c.head[i]);
-  bf16* rotated_part = entry + c.head_dim;
-  for (int i = lane_idx(); i < c.pairs; i += kWarpSize) {
-    const float a = c.head[i] * to_float(k_norm[i]);
-    const float b = c.head[i + half] * to_float(k_norm[i + half]);
-    rotated_part[i] = from_float<bf16>(a * c.cos[i] - b * c.sin[i]);
-    rotated_part[c.pairs + i] = from_float<bf16>(b * c.cos[i] + a * c.sin[i]);
+__device__ void write_global(Head& head, const RowContext& c, const bf16* k_norm, bf16* entry) {
+  write(head, c.head_dim, entry);
+  multiply(head, k_norm, c.head_dim);
+  rotate(head, c);
+  for_each_pair(c.head_dim, [&](int n, int i) {
+    if (i >= c.pairs) return;
+    entry[c.head_dim + i] = from_float<bf16>(head.low[n]);
+    entry[c.head_dim + c.pairs + i] = from_float<bf16>(head.high[n]);
+  });
+}
+
+// Query head, key head or value head number `unit` of a row, by one warp.
+__device__ void write_unit(const AttentionInputsArgs& args, const RowContext& c, int row,
+                           int position, int unit) {
+  const AttentionShape& shape = args.shape;
+  const bool is_global = shape.window == 0;
+  const int64_t d = shape.head_dim;
+  const float eps = shape.rms_norm_eps;
+  const auto* k_norm = reinterpret_cast<const bf16*>(args.k_norm);
+  if (unit < shape.num_heads) {
+    const int64_t at = (int64_t{row} * shape.num_heads + unit) * d;
+    Head head = normed_head(args.q_projected + at, c.head_dim, eps);
+    multiply(head, reinterpret_cast<const bf16*>(args.q_norm), c.head_dim);
+    rotate(head, c);
+    if (is_global) fold_key_norm(head, c, k_norm);
+    write(head, c.head_dim, reinterpret_cast<bf16*>(args.q) + at);
+    return;
+  }
+  const bool is_value = unit >= shape.num_heads + shape.num_kv_heads;
+  const int kv_head = unit - shape.num_heads - (is_value ? shape.num_kv_heads : 0);
+  const int64_t at = (int64_t{row} * shape.num_kv_heads + kv_head) * d;
+  auto* entry =
+      reinterpret_cast<bf16*>(args.cache.entry(args.row_segments[row], kv_head, position));
+  Head head = normed_head((is_value ? args.v_projected : args.k_projected) + at, c.head_dim, eps);
+  if (is_value) {
+    write(head, c.head_dim, entry + args.cache.value_offset);
+  } else if (is_global) {
+    write_global(head, c, k_norm, entry);
+  } else {
+    multiply(head, k_norm, c.head_dim);
+    rotate(head, c);
+    write(head, c.head_dim, entry);
   }
 }
 
-// Block (row, part of its heads): query heads, then key heads, then value heads, a warp each.
+// Block (row, part of its heads), a warp a head.
 __global__ void __launch_bounds__(kThreads)
     attention_inputs_kernel(AttentionInputsArgs args, InvFreq inv_freq) {
-  begin_overlapping_kernel();
+  let_next_kernel_start();
   __shared__ float cos_sin[2][kMaxRotaryPairs];
-  __shared__ float heads[kNumWarps][kMaxHeadDim];
   const int row = static_cast<int>(blockIdx.x);
   const AttentionShape& shape = args.shape;
   const int pairs = shape.rotary_dim / 2;
@@ -77,36 +154,13 @@ __global__ void __launch_bounds__(kThreads)
     sincosf(angle, &cos_sin[1][i], &cos_sin[0][i]);
   }
   __syncthreads();
-  const bool is_global = shape.window == 0;
-  const int unit = static_cast<int>(blockIdx.y) * kNumWarps + warp_idx();
-  const int num_units = shape.num_heads + shape.num_kv_heads * (is_global ? 1 : 2);
-  if (unit >= num_units) return;  // no barrier of the block below
-  const RowContext c = {cos_sin[0],     cos_sin[1], heads[warp_idx()],
-                        shape.head_dim, pairs,      is_global};
-  const int64_t d = shape.head_dim;
-  const auto* k_norm = reinterpret_cast<const bf16*>(args.k_norm);
-  if (unit < shape.num_heads) {
-    const int64_t at = (int64_t{row} * shape.num_heads + unit) * d;
-    norm_head(args.q_projected + at, reinterpret_cast<const bf16*>(args.q_norm), c.head_dim,
-              shape.rms_norm_eps, c.head);
-    write_query(c, k_norm, reinterpret_cast<bf16*>(args.q) + at);
-    return;
-  }
-  const bool is_value = unit >= shape.num_heads + shape.num_kv_heads;
-  const int kv_head = unit - shape.num_heads - (is_value ? shape.num_kv_heads : 0);
-  const int64_t at = (int64_t{row} * shape.num_kv_heads + kv_head) * d;
-  auto* entry =
-      reinterpret_cast<bf16*>(args.cache.entry(args.row_segments[row], kv_head, position));
-  if (is_value) {
-    norm_head(args.v_projected + at, nullptr, c.head_dim, shape.rms_norm_eps, c.head);
-    bf16* to = entry + args.cache.value_offset;
-    for (int i = lane_idx(); i < c.head_dim; i += kWarpSize) to[i] = from_float<bf16>(c.head[i]);
-  } else if (is_global) {
-    norm_head(args.k_projected + at, nullptr, c.head_dim, shape.rms_norm_eps, c.head);
-    write_global(c, k_norm, entry);
-  } else {
-    norm_head(args.k_projected + at, k_norm, c.head_dim, shape.rms_norm_eps, c.head);
-    write_key(c, entry);
+  wait_for_earlier_kernels();
+  const RowContext c = {cos_sin[0], cos_sin[1], shape.head_dim, pairs};
+  const int num_units = shape.num_heads + shape.num_kv_heads * (shape.window == 0 ? 1 : 2);
+  const int stride = static_cast<int>(gridDim.y) * kNumWarps;
+  for (int unit = static_cast<int>(blockIdx.y) * kNumWarps + warp_idx(); unit < num_units;
+       unit += stride) {
+    write_unit(args, c, row, position, unit);
   }
 }
 
@@ -121,8 +175,9 @@ cudaError_t launch_attention_inputs(const AttentionInputsArgs& args, LaunchStrea
   InvFreq inv_freq = {};
   std::copy_n(shape.inv_freq, shape.rotary_dim / 2, inv_freq.value);
   const int num_units = shape.num_heads + shape.num_kv_heads * (shape.is_global() ? 1 : 2);
-  const dim3 grid(static_cast<unsigned>(args.num_rows),
-                  static_cast<unsigned>((num_units + kNumWarps - 1) / kNumWarps));
+  // Few rows: all heads at once. Many: one set of angles for all heads of a row.
+  const int parts = args.num_rows <= kFewRows ? (num_units + kNumWarps - 1) / kNumWarps : 1;
+  const dim3 grid(static_cast<unsigned>(args.num_rows), static_cast<unsigned>(parts));
   return launch_overlapping_kernel(attention_inputs_kernel, grid, kThreads, 0, stream, args,
                                    inv_freq);
 }
