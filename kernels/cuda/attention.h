@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/cache_view.h"
+#include "kernels/cuda/device_limits.h"
 #include "kernels/cuda/launch_stream.h"
 #include "kernels/ops.h"
 
@@ -52,11 +53,6 @@ struct AttentionPlan {
   int num_passes = 0;
   AttentionPass passes[2];
   int64_t partial_floats = 0;  // work space of the largest pass
-};
-
-struct DeviceLimits {
-  int num_sms = 132;
-  int max_shared_bytes = 232448;  // of a block, opted in
 };
 
 // From shapes and counts alone. Host function without CUDA calls.
