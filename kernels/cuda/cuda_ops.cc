@@ -215,8 +215,8 @@ void CudaOps::add_rms_norm(const TensorView& x, const TensorView& weight, float 
 
 void CudaOps::multiply(MatmulArgs args) {
   BERYL_CHECK(args.epilogue != Epilogue::kGelu && args.num_groups == 0);
-  if (args.num_rows <= kMaxSkinnyRows || !dense_) {
-    BERYL_CUDA(launch_matmul(args, stream_.get()));
+  if (args.num_rows <= max_skinny_rows(args) || !dense_) {
+    BERYL_CUDA(launch_matmul(args, limits_, stream_.get()));
     return;
   }
   for (int i = 0; i < args.num_jobs; ++i) {
@@ -355,11 +355,11 @@ void CudaOps::gated_mlp(const GatedMlpWeights& weights, const TensorView& x,
   args.x = x.bf16();
   args.k = static_cast<int>(hidden);
   args.num_rows = static_cast<int>(rows);
-  if (rows <= kMaxSkinnyRows || !dense_) {
-    args.epilogue = Epilogue::kGelu;
+  args.epilogue = Epilogue::kGelu;
+  if (rows <= max_skinny_rows(args) || !dense_) {
     args.jobs[0] = {weights.gate_proj.bf16(), weights.up_proj.bf16(), inner,
                     static_cast<int>(width)};
-    BERYL_CUDA(launch_matmul(args, stream_.get()));
+    BERYL_CUDA(launch_matmul(args, limits_, stream_.get()));
   } else {
     auto* gate = gates_.reserve_of<uint16_t>(2 * rows * width);
     auto* up = gate + rows * width;
@@ -411,7 +411,9 @@ void CudaOps::expert_ffn(const ExpertWeights& weights, const TensorView& x,
   args.weight_stride = 2 * width * hidden;
   args.row_idx = batch.row_idx;
   args.jobs[0] = {gate, gate + width * hidden, inner, static_cast<int>(width)};
-  BERYL_CUDA(launch_matmul(args, stream_.get()));
+  BERYL_CUDA(launch_matmul(args, limits_, stream_.get()));
+  const MatmulPlan plan = plan_matmul(args, limits_);
+  args.offsets_are_settled = plan.kernel == MatmulPlan::Kernel::kSkinny;
 
   args.x = inner;
   args.k = static_cast<int>(width);
@@ -420,7 +422,7 @@ void CudaOps::expert_ffn(const ExpertWeights& weights, const TensorView& x,
   args.row_idx = nullptr;
   args.row_scale = batch.weight;
   args.jobs[0] = {weights.down_proj.bf16(), nullptr, out.f32(), static_cast<int>(hidden)};
-  BERYL_CUDA(launch_matmul(args, stream_.get()));
+  BERYL_CUDA(launch_matmul(args, limits_, stream_.get()));
 }
 
 void CudaOps::tree_sum(const TensorView& in, const TreeSumBatch& batch, const TensorView& out) {

@@ -18,6 +18,18 @@ struct GroupFilter {
   int max = 0x7fffffff;
 };
 
+// Tiles of all groups. Called by one whole warp, the same on all lanes.
+__device__ inline int count_group_tiles(const int32_t* offsets, int num_groups, int rows_per_tile) {
+  int tiles = 0;
+  for (int group = lane_idx(); group < num_groups; group += kWarpSize) {
+    tiles += (offsets[group + 1] - offsets[group] + rows_per_tile - 1) / rows_per_tile;
+  }
+  for (int distance = kWarpSize / 2; distance > 0; distance /= 2) {
+    tiles += __shfl_xor_sync(kAllLanes, tiles, distance);
+  }
+  return tiles;
+}
+
 // Tile number `tile` of all groups in order. offsets [num_groups + 1]. Called by one whole warp;
 // false beyond the last tile, the same on all lanes.
 __device__ inline bool find_group_tile(const int32_t* offsets, int num_groups, int rows_per_tile,

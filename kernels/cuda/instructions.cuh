@@ -69,7 +69,8 @@ __device__ inline void let_next_kernel_start() {
 }
 
 // Returns when the kernels before have ended and what they wrote can be read. They have in turn
-// waited for those before them. Until then a thread may prefetch, and touches no memory otherwise.
+// waited for those before them. Until then a thread writes no global memory and reads nothing of it
+// but what no kernel of a step writes: weights, and the arrays of a batch (positions).
 // What earlier kernels of a step wrote is not read through the read-only cache (__ldg).
 __device__ inline void wait_for_earlier_kernels() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
@@ -83,13 +84,10 @@ __device__ inline void begin_overlapping_kernel() {
   wait_for_earlier_kernels();
 }
 
-// Eight bf16 in one load. Weights are read once: they stay out of the first-level cache.
-__device__ inline uint4 load_streaming(const bf16* from) {
-  uint4 value;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
-               : "l"(from));
-  return value;
+// What another kernel wrote that has ended, though this one may not have waited for it: not through
+// the first-level cache.
+__device__ inline int32_t load_written(const int32_t* from) {
+  return __ldcg(from);
 }
 
 // Starts bringing what lies at `from` to the second-level cache.
@@ -143,6 +141,20 @@ __device__ inline void copy_async(uint32_t to_shared, const void* from, bool val
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
                :
                : "r"(to_shared), "l"(from), "r"(num_bytes)
+               : "memory");
+}
+// The second-level cache drops what was copied so before anything else: weights, read once a step.
+__device__ inline uint64_t drop_first_policy() {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+__device__ inline void copy_async(uint32_t to_shared, const void* from, bool valid,
+                                  uint64_t policy) {
+  const int num_bytes = valid ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;"
+               :
+               : "r"(to_shared), "l"(from), "r"(num_bytes), "l"(policy)
                : "memory");
 }
 __device__ inline void commit_copies() {

@@ -41,7 +41,7 @@ TEST(MatmulPlanTest, HasATileForEveryRowHoweverGroupsFall) {
       MatmulArgs args;
       args.num_rows = rows;
       args.num_groups = groups;
-      const MatmulPlan plan = plan_matmul(args);
+      const MatmulPlan plan = plan_matmul(args, {});
       int most = 0;
       for (const auto& division : divisions(rows, groups, random)) {
         most = std::max(most, tiles_of(division, plan.tile_rows));
@@ -56,10 +56,30 @@ TEST(MatmulPlanTest, DenseRowsAreCoveredExactly) {
   for (const int rows : {1, 8, 9, 17, 32, 33, 64, 65, 128, 129, 8192}) {
     MatmulArgs args;
     args.num_rows = rows;
-    const MatmulPlan plan = plan_matmul(args);
+    const MatmulPlan plan = plan_matmul(args, {});
     EXPECT_GE(plan.num_row_tiles * plan.tile_rows, rows);
     EXPECT_LT((plan.num_row_tiles - 1) * plan.tile_rows, rows);
-    EXPECT_EQ(plan.kernel == MatmulPlan::Kernel::kSkinny, rows <= kMaxSkinnyRows);
+    EXPECT_EQ(plan.kernel == MatmulPlan::Kernel::kSkinny, rows <= 32);
+  }
+}
+
+TEST(MatmulPlanTest, RingsFitEveryDevice) {
+  for (const DeviceLimits device : {DeviceLimits{132, 232448}, {108, 166912}, {84, 101376}}) {
+    for (const int groups : {0, 16, 128}) {
+      for (const int rows : {1, 9, 17, 33, 100, 700, 5000}) {
+        for (const int cols : {8, 704, 8192, 262144}) {
+          MatmulArgs args;
+          args.num_rows = rows;
+          args.num_groups = groups;
+          args.jobs[0].num_cols = cols;
+          const MatmulPlan plan = plan_matmul(args, device);
+          if (plan.kernel != MatmulPlan::Kernel::kSkinny) continue;
+          EXPECT_LE(skinny_shared_bytes(args, plan), device.max_shared_bytes)
+              << groups << " groups, " << rows << " rows";
+          EXPECT_EQ(plan.num_blocks % device.num_sms, 0);
+        }
+      }
+    }
   }
 }
 

@@ -247,13 +247,12 @@ inline void begin_overlapping_kernel() {
   wait_for_earlier_kernels();
 }
 
-inline uint4 load_streaming(const bf16* from) {
-  if (reinterpret_cast<uintptr_t>(from) % 16 != 0) std::abort();
-  return *reinterpret_cast<const uint4*>(from);
+inline int32_t load_written(const int32_t* from) {
+  return *from;
 }
 
 inline void prefetch(const bf16* from) {
-  (void)load_streaming(from);
+  (void)*static_cast<const volatile uint16_t*>(reinterpret_cast<const uint16_t*>(from));
 }
 
 inline float low_half(uint32_t pair) {
@@ -323,7 +322,19 @@ inline void load_matrices_transposed(uint32_t (&r)[4], uint32_t address) {
   load_matrices_emulated(r, address, true);
 }
 
+}  // namespace beryl::kernels::cuda
+
+// Asynchronous copies.
+namespace beryl::kernels::cuda {
+
 inline void copy_async(uint32_t to_shared, const void* from, bool valid) {
+  emulation::start_copy(to_shared, from, valid);
+}
+inline uint64_t drop_first_policy() {
+  return 1;
+}
+inline void copy_async(uint32_t to_shared, const void* from, bool valid, uint64_t policy) {
+  if (policy != drop_first_policy()) std::abort();
   emulation::start_copy(to_shared, from, valid);
 }
 inline void commit_copies() {
