@@ -75,6 +75,19 @@ void run_waiting_grid(dim3 grid, int num_threads, int shared_bytes,
                       const std::function<void()>& thread_body);
 void count_wait();
 
+// For the emulation itself.
+[[noreturn]] void fail(const char* what);
+int current_thread();
+void pause();          // lets other threads run, until one of them gets further
+void note_progress();  // this one has: a round of all threads without progress is a deadlock
+unsigned char* shared_bytes_at(uint32_t address, size_t num_bytes);  // checked
+
+// Parts of hopper.h that the life of blocks and threads calls.
+void begin_hopper_block(int num_threads);
+void end_hopper_thread();
+void end_hopper_block();
+void note_landed_copies();
+
 void start_copy(uint32_t to, const void* from, bool valid);
 void commit_copies();
 void wait_copies(int num_pending);
@@ -335,3 +348,5 @@ void wait_copies() {
 }
 
 }  // namespace beryl::kernels::cuda
+
+#include "tests/kernels/cuda/emulation/hopper.h"
