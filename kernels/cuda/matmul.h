@@ -1,8 +1,9 @@
-// Products of bf16 rows with bf16 weights, float32 accumulation: out = x * weight^T. Two kernels:
+// Products of bf16 rows with bf16 weights, float32 accumulation: out = x * weight^T. Three kernels:
 //   skinny: few rows a weight; streams weights from memory into tensor core registers, 16 columns a
 //           block, K divided over the warps of the block
 //   tile:   many rows; 64 or 128 x 128 tiles through shared memory
-// Both take dense rows or rows grouped by expert, with sizes that only the device knows.
+//   warpgroup: many rows grouped by expert, on devices with wgmma
+// Rows are dense or grouped by expert, with sizes that only the device knows.
 //
 // Descriptor (MatmulArgs) -> plan (plan_matmul: which kernel, which tile) -> launcher.
 #pragma once
@@ -48,12 +49,14 @@ struct MatmulArgs {
   int64_t weight_stride = 0;
   const int32_t* row_idx = nullptr;  // [num_rows] row of x, or null: the row itself
   const float* row_scale = nullptr;  // [num_rows] factor of each result row (kStore), or null
+
+  int warpgroup_sms = 0;  // multiprocessors of a device with wgmma; 0: without
 };
 
 struct MatmulPlan {
-  enum class Kernel { kSkinny, kTile };
+  enum class Kernel { kSkinny, kTile, kWarpgroup };
   Kernel kernel = Kernel::kSkinny;
-  int tile_rows = 8;      // skinny: 8, 16, 32; tile: 64, 128
+  int tile_rows = 8;      // skinny: 8, 16, 32; tile: 64, 128; warpgroup: 64, 128, 256
   int num_row_tiles = 0;  // blocks along rows, enough for every division into groups
 };
 
@@ -65,6 +68,7 @@ constexpr int kMaxSkinnyRows = 32;
 
 cudaError_t launch_skinny(const MatmulArgs& args, const MatmulPlan& plan, LaunchStream stream);
 cudaError_t launch_tile(const MatmulArgs& args, const MatmulPlan& plan, LaunchStream stream);
+cudaError_t launch_warpgroup(const MatmulArgs& args, const MatmulPlan& plan, LaunchStream stream);
 // Checks the arguments, plans and launches.
 cudaError_t launch_matmul(const MatmulArgs& args, LaunchStream stream);
 

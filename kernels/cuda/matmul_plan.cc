@@ -9,6 +9,18 @@ namespace {
 // Mean rows of a group up to which streaming its weights beats tiles of 64.
 constexpr int kMaxSkinnyGroupRows = 24;
 
+// What the kernel of warpgroups takes.
+constexpr int kMaxWarpgroupGroups = 1024;  // two numbers each in shared memory
+bool fits_warpgroups(const MatmulArgs& args) {
+  const MatmulJob& job = args.jobs[0];
+  if (args.warpgroup_sms == 0 || args.num_groups == 0 || args.cap > 0) return false;
+  if (args.num_groups > kMaxWarpgroupGroups) return false;
+  if (args.epilogue == Epilogue::kGelu) {
+    return job.up > job.weight && (job.up - job.weight) % kMatmulDepthUnit == 0;
+  }
+  return args.epilogue == Epilogue::kStore && job.num_cols % 16 == 0;
+}
+
 // Tiles of `tile_rows` that num_rows rows in num_groups groups can need: each group may leave one
 // unfilled, and no tile is empty.
 int64_t most_tiles(int64_t num_rows, int64_t num_groups, int64_t tile_rows) {
@@ -42,6 +54,11 @@ MatmulPlan plan_matmul(const MatmulArgs& args) {
   const bool is_grouped = args.num_groups > 0;
   const bool is_skinny = mean <= (is_grouped ? kMaxSkinnyGroupRows : kMaxSkinnyRows);
   plan.kernel = is_skinny ? MatmulPlan::Kernel::kSkinny : MatmulPlan::Kernel::kTile;
+  if (!is_skinny && fits_warpgroups(args)) {
+    plan.kernel = MatmulPlan::Kernel::kWarpgroup;
+    plan.tile_rows = mean <= 48 ? 64 : mean <= 112 ? 128 : 256;
+    return plan;
+  }
   if (is_skinny) {
     plan.tile_rows = mean <= 8 ? 8 : mean <= 16 ? 16 : 32;
   } else {
@@ -55,8 +72,15 @@ cudaError_t launch_matmul(const MatmulArgs& args, LaunchStream stream) {
   if (args.num_rows == 0) return cudaSuccess;
   check_args(args);
   const MatmulPlan plan = plan_matmul(args);
-  return plan.kernel == MatmulPlan::Kernel::kSkinny ? launch_skinny(args, plan, stream)
-                                                    : launch_tile(args, plan, stream);
+  switch (plan.kernel) {
+    case MatmulPlan::Kernel::kSkinny:
+      return launch_skinny(args, plan, stream);
+    case MatmulPlan::Kernel::kTile:
+      return launch_tile(args, plan, stream);
+    case MatmulPlan::Kernel::kWarpgroup:
+      return launch_warpgroup(args, plan, stream);
+  }
+  return cudaErrorInvalidValue;
 }
 
 }  // namespace beryl::kernels::cuda

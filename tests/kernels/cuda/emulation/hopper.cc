@@ -1,11 +1,10 @@
-// Barriers, tensor copies and products of four warps on the emulated device.
+#include "tests/kernels/cuda/emulation/hopper.h"
+
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <utility>
 #include <vector>
-
-#include "tests/kernels/cuda/emulation/device.h"
 
 namespace beryl::emulation {
 namespace {

@@ -11,6 +11,8 @@
 
 #include <initializer_list>
 
+#include "tests/kernels/cuda/emulation/device.h"
+
 namespace beryl::emulation {
 
 void init_barrier(uint32_t barrier, int num_arrivals);
