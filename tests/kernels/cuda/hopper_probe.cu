@@ -53,34 +53,35 @@ __device__ void bring_b(const HopperProbe& probe, uint32_t tile, uint32_t barrie
   if (!probe.skips_a_wait) wait_barrier(barrier, static_cast<uint32_t>(round & 1));
 }
 
-template <int kCols, bool kTransposed>
-__device__ void multiply(const HopperProbe& probe, uint32_t tile_a, uint32_t tile_b,
-                         float (&sums)[kCols / 2]) {
+template <int kCols, bool kTransposed, bool kInRegisters>
+__device__ void multiply(uint32_t tile_a, uint32_t tile_b, float (&sums)[kCols / 2]) {
+  constexpr int kSteps = kProbeDepth / 16;
+  uint32_t a[kSteps][4];
+  for (int step = 0; kInRegisters && step < kSteps; ++step) {
+    const int row = warp_idx() * 16 + (lane_idx() & 15);
+    load_matrices(a[step], tile_a + swizzled_offset(row, step * 2 + (lane_idx() >> 4)));
+  }
   fence_result(sums);
   fence_wgmma();
 #pragma unroll
-  for (int step = 0; step < kProbeDepth / 16; ++step) {
+  for (int step = 0; step < kSteps; ++step) {
     const uint64_t b =
         kTransposed
             ? column_major_operand(tile_b + static_cast<uint32_t>(step) * 16 * 128, kBlockBytes)
             : k_major_operand(tile_b + static_cast<uint32_t>(step) * 32);
-    if (probe.a_is_in_registers) {
-      uint32_t a[4];
-      const int row = warp_idx() * 16 + (lane_idx() & 15);
-      load_matrices(a, tile_a + swizzled_offset(row, step * 2 + (lane_idx() >> 4)));
-      fence_wgmma();
-      wgmma<kCols, kTransposed>(sums, a, b, true);
+    if constexpr (kInRegisters) {
+      wgmma<kCols, kTransposed>(sums, a[step], b, true);
     } else {
       wgmma<kCols, kTransposed>(sums, k_major_operand(tile_a + static_cast<uint32_t>(step) * 32), b,
                                 true);
     }
-    commit_wgmma();
   }
+  commit_wgmma();
   wait_wgmma<0>();
   fence_result(sums);
 }
 
-template <int kCols>
+template <int kCols, bool kTransposed, bool kInRegisters>
 __global__ void __launch_bounds__(kWarpgroupThreads, 1)
     probe_kernel(HopperProbe probe, const __grid_constant__ CUtensorMap map) {
   BERYL_DYNAMIC_SHARED(unsigned char, shared);
@@ -95,11 +96,7 @@ __global__ void __launch_bounds__(kWarpgroupThreads, 1)
     copy_rows(base + kTileA, reinterpret_cast<const bf16*>(probe.a), kProbeDepth, kProbeRows);
     bring_b<kCols>(probe, base + kTileB, base, map, round);
     finish_copies();
-    if (probe.b_is_transposed) {
-      multiply<kCols, true>(probe, base + kTileA, base + kTileB, sums);
-    } else {
-      multiply<kCols, false>(probe, base + kTileA, base + kTileB, sums);
-    }
+    multiply<kCols, kTransposed, kInRegisters>(base + kTileA, base + kTileB, sums);
     __syncthreads();
   }
   if (probe.skips_a_wait) wait_barrier(base, 0);
@@ -120,8 +117,12 @@ cudaError_t launch(const HopperProbe& probe, cudaStream_t stream) {
           : make_tensor_map(map, probe.b,
                             {{kProbeDepth, 1, kProbeDepth}, {kCols, kProbeDepth, kCols}});
   if (error != cudaSuccess) return error;
-  return launch_kernel(probe_kernel<kCols>, dim3(1), kWarpgroupThreads, kSharedBytes, stream, probe,
-                       map);
+  const auto kernel = probe.b_is_transposed     ? probe.a_is_in_registers
+                                                      ? probe_kernel<kCols, true, true>
+                                                      : probe_kernel<kCols, true, false>
+                          : probe.a_is_in_registers ? probe_kernel<kCols, false, true>
+                                                : probe_kernel<kCols, false, false>;
+  return launch_kernel(kernel, dim3(1), kWarpgroupThreads, kSharedBytes, stream, probe, map);
 }
 
 }  // namespace

@@ -63,6 +63,52 @@ TEST(MatmulPlanTest, DenseRowsAreCoveredExactly) {
   }
 }
 
+MatmulArgs expert_args(int rows) {
+  static const uint16_t weights[64] = {};  // never read
+  MatmulArgs args;
+  args.k = 2816;
+  args.num_rows = rows;
+  args.num_groups = 128;
+  args.epilogue = Epilogue::kGelu;
+  args.jobs[0] = {weights, weights + 32, nullptr, 704};
+  args.warpgroup_sms = 132;
+  return args;
+}
+
+TEST(MatmulPlanTest, WarpgroupsTakeManyRowsOfExperts) {
+  using Kernel = MatmulPlan::Kernel;
+  EXPECT_EQ(plan_matmul(expert_args(128)).kernel, Kernel::kSkinny);
+  for (const int rows : {64 * 128, 256 * 128, 1000 * 128}) {
+    const MatmulPlan plan = plan_matmul(expert_args(rows));
+    EXPECT_EQ(plan.kernel, Kernel::kWarpgroup);
+    EXPECT_GE(plan.tile_rows, std::min(rows / 128, 256));  // weights are read once
+  }
+}
+
+TEST(MatmulPlanTest, WhatWarpgroupsCannotDoTakesTiles) {
+  using Kernel = MatmulPlan::Kernel;
+  const auto kernel_with = [](const std::function<void(MatmulArgs&)>& change) {
+    MatmulArgs args = expert_args(64 * 128);
+    change(args);
+    return plan_matmul(args).kernel;
+  };
+  EXPECT_EQ(kernel_with([](MatmulArgs&) {}), Kernel::kWarpgroup);
+  EXPECT_EQ(kernel_with([](MatmulArgs& args) { args.warpgroup_sms = 0; }), Kernel::kTile);
+  EXPECT_EQ(kernel_with([](MatmulArgs& args) { args.num_groups = 0; }), Kernel::kTile);
+  EXPECT_EQ(kernel_with([](MatmulArgs& args) { args.epilogue = Epilogue::kStoreBf16; }),
+            Kernel::kTile);
+  EXPECT_EQ(kernel_with([](MatmulArgs& args) { std::swap(args.jobs[0].weight, args.jobs[0].up); }),
+            Kernel::kTile);
+  const auto down_of = [](int num_cols) {
+    return [num_cols](MatmulArgs& args) {
+      args.epilogue = Epilogue::kStore;
+      args.jobs[0].num_cols = num_cols;
+    };
+  };
+  EXPECT_EQ(kernel_with(down_of(2816)), Kernel::kWarpgroup);
+  EXPECT_EQ(kernel_with(down_of(2824)), Kernel::kTile);
+}
+
 AttentionArgs attention_args(bool is_global, int num_rows, int num_segments, int longest,
                              int max_position) {
   AttentionArgs args;

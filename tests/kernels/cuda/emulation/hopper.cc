@@ -263,6 +263,8 @@ void wait_wgmma(int num_pending) {
   ThreadProducts& thread = mine();
   if (!thread.open.empty()) fail("waits for products that were not committed");
   while (static_cast<int>(thread.groups.size()) > num_pending) {
+    note_progress();
+    pause();  // whoever believes that the operands are free may overwrite them now
     for (const Wgmma& product : thread.groups.front()) multiply(product);
     thread.groups.erase(thread.groups.begin());
   }
