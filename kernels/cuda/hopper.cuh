@@ -10,7 +10,8 @@
 //
 // Order of memory: wgmma and tensor copies read and write shared memory through the asynchronous
 // proxy. Numbers written by a thread (stores, and copy_async once waited for) are seen by wgmma
-// after the writer calls fence_async_proxy() and then arrives at what the reader waits for.
+// after the writer calls fence_async_proxy() and then arrives at what the reader waits for; those
+// of arrive_after_copies() after the reader, having waited, calls it.
 #pragma once
 
 #include <cuda.h>
@@ -91,6 +92,11 @@ __device__ inline void arrive_expecting(uint32_t barrier, uint32_t num_bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
                "r"(num_bytes)
                : "memory");
+}
+
+// Arrives when all earlier copy_async of this thread have landed.
+__device__ inline void arrive_after_copies(uint32_t barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
 }
 
 __device__ inline bool phase_has_ended(uint32_t barrier, uint32_t parity) {
@@ -253,6 +259,7 @@ __device__ inline void init_barrier(uint32_t, int) {
 __device__ inline void publish_barriers() {}
 __device__ inline void arrive(uint32_t) {}
 __device__ inline void arrive_expecting(uint32_t, uint32_t) {}
+__device__ inline void arrive_after_copies(uint32_t) {}
 __device__ inline void wait_barrier(uint32_t, uint32_t) {
   __trap();
 }

@@ -56,7 +56,7 @@ struct MatmulArgs {
 struct MatmulPlan {
   enum class Kernel { kSkinny, kTile, kWarpgroup };
   Kernel kernel = Kernel::kSkinny;
-  int tile_rows = 8;      // skinny: 8, 16, 32; tile: 64, 128; warpgroup: 64, 128, 256
+  int tile_rows = 8;      // skinny: 8, 16, 32; tile: 64, 128; warpgroup: 192, 256
   int num_row_tiles = 0;  // blocks along rows, enough for every division into groups
 };
 

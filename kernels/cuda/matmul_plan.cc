@@ -56,7 +56,7 @@ MatmulPlan plan_matmul(const MatmulArgs& args) {
   plan.kernel = is_skinny ? MatmulPlan::Kernel::kSkinny : MatmulPlan::Kernel::kTile;
   if (!is_skinny && fits_warpgroups(args)) {
     plan.kernel = MatmulPlan::Kernel::kWarpgroup;
-    plan.tile_rows = mean <= 48 ? 64 : mean <= 112 ? 128 : 256;
+    plan.tile_rows = mean <= 160 ? 192 : 256;
     return plan;
   }
   if (is_skinny) {

@@ -125,10 +125,6 @@ __device__ void copy_weights(const CUtensorMap& map, const Item& item, int k0,
               item.col_tile * (kWeightRows / 16), item.group);
 }
 
-// Stages whose copies of rows may be under way when the next are started.
-template <int kStages>
-constexpr int kLag = kStages > 4 ? 3 : 2;
-
 template <int kMaxRows, int kStages>
 __device__ void produce(const MatmulArgs& args, const CUtensorMap& map, const Groups& groups,
                         Ring<kMaxRows, kStages> ring) {
@@ -138,14 +134,6 @@ __device__ void produce(const MatmulArgs& args, const CUtensorMap& map, const Gr
   const int row_chunks = args.k / 8;
   const int num_items = groups.first_item[args.num_groups];
   const auto* x = reinterpret_cast<const uint4*>(args.x);
-  Ring<kMaxRows, kStages> arrived = ring;
-  int num_started = 0;
-  const auto announce = [&] {  // copies of the stage `arrived` have come
-    fence_async_proxy();
-    __syncwarp();
-    if (lane_idx() == 0) arrive(arrived.full(arrived.stage));
-    arrived.advance();
-  };
   Item item;
   for (int index = static_cast<int>(blockIdx.x); index < num_items;
        index += static_cast<int>(gridDim.x)) {
@@ -171,41 +159,30 @@ __device__ void produce(const MatmulArgs& args, const CUtensorMap& map, const Gr
         copy_async(to + static_cast<uint32_t>(i * kRowsAtOnce * kSwizzleRowBytes),
                    from + sources[i], in_range);
       }
-      commit_copies();
+      arrive_after_copies(ring.full(ring.stage));
       ring.advance();
-      if (++num_started > kLag<kStages>) {
-        wait_copies<kLag<kStages>>();
-        announce();
-      }
     }
   }
-  wait_copies<0>();
-  for (int i = min(num_started, kLag<kStages>); i > 0; --i) announce();
+  commit_copies();
+  wait_copies<0>();  // no thread ends before its copies
 }
 
 // sums [64 x kRows] of a warpgroup's weight rows and the rows of x, over all of k.
 template <int kRows, int kMaxRows, int kStages>
 __device__ void multiply(int k, int consumer, Ring<kMaxRows, kStages>& ring,
                          float (&sums)[kMaxRows / 2]) {
-  constexpr int kParts = kRows > 256 ? 2 : 1;
-  constexpr int kCols = kRows / kParts;
   const uint32_t first_weight = static_cast<uint32_t>(consumer * 64 * kSwizzleRowBytes);
   int previous = -1;
   fence_result(sums);
   for (int k0 = 0; k0 < k; k0 += kDepth) {
     wait_barrier(ring.full(ring.stage), ring.round);
+    fence_async_proxy();  // for the rows of x
     fence_wgmma();
 #pragma unroll
     for (int step = 0; step < kDepth / 16; ++step) {
       const uint32_t at = static_cast<uint32_t>(step) * 32;
-      const uint64_t a = k_major_operand(ring.weights(ring.stage) + first_weight + at);
-#pragma unroll
-      for (int part = 0; part < kParts; ++part) {
-        const uint64_t b = k_major_operand(
-            ring.rows(ring.stage) + static_cast<uint32_t>(part * kCols * kSwizzleRowBytes) + at);
-        auto& d = reinterpret_cast<float(&)[kCols / 2]>(sums[part * kCols / 2]);
-        wgmma<kCols>(d, a, b, k0 > 0 || step > 0);
-      }
+      wgmma<kRows>(sums, k_major_operand(ring.weights(ring.stage) + first_weight + at),
+                   k_major_operand(ring.rows(ring.stage) + at), k0 > 0 || step > 0);
     }
     commit_wgmma();
     wait_wgmma<1>();
@@ -222,10 +199,9 @@ __device__ void multiply(int k, int consumer, Ring<kMaxRows, kStages>& ring,
 template <int kRows, int kMaxRows, int kStages>
 __device__ void multiply_fitting(int num_rows, int k, int consumer, Ring<kMaxRows, kStages>& ring,
                                  float (&sums)[kMaxRows / 2]) {
-  constexpr int kNext = kRows + (kRows < 256 ? kRowUnit : 2 * kRowUnit);
-  if constexpr (kNext <= kMaxRows) {
+  if constexpr (kRows < kMaxRows) {
     if (num_rows > kRows) {
-      multiply_fitting<kNext>(num_rows, k, consumer, ring, sums);
+      multiply_fitting<kRows + kRowUnit>(num_rows, k, consumer, ring, sums);
       return;
     }
   }
@@ -260,21 +236,31 @@ template <int kMaxRows>
 __device__ void store_floats(const MatmulArgs& args, const Item& item, int consumer,
                              const float (&sums)[kMaxRows / 2]) {
   const MatmulJob& job = args.jobs[0];
+  // A load between stores would wait for each of them.
+  float scales[kMaxRows / kWarpSize];
+#pragma unroll
+  for (int i = 0; i < kMaxRows / kWarpSize; ++i) {
+    const int row = i * kWarpSize + lane_idx();
+    const bool has_scale = args.row_scale != nullptr && row < item.num_rows;
+    scales[i] = has_scale ? args.row_scale[item.begin + row] : 1.0f;
+  }
   const int block = item.col_tile * (kWeightRows / 16) + consumer * 4 + warp_idx() % 4;
   const int col = block * 16 + lane_idx() / 4 * 2;
-  if (col >= job.num_cols) return;
-  auto* out = static_cast<float*>(job.out) + int64_t{item.begin} * job.num_cols + col;
+  const int lane_row = lane_idx() % 4 * 2;
+  float* to = static_cast<float*>(job.out) + int64_t{item.begin + lane_row} * job.num_cols + col;
+  int num_left = col < job.num_cols ? item.num_rows - lane_row : 0;
 #pragma unroll
   for (int i = 0; i < kMaxRows / 8; ++i) {
     if (i * 8 >= item.num_rows) break;
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
-      const int row = i * 8 + lane_idx() % 4 * 2 + j;
-      if (row >= item.num_rows) continue;
-      const float scale = args.row_scale == nullptr ? 1.0f : args.row_scale[item.begin + row];
-      *reinterpret_cast<float2*>(out + int64_t{row} * job.num_cols) =
+      const float scale = __shfl_sync(kAllLanes, scales[i / 4], i % 4 * 8 + lane_row + j);
+      if (j >= num_left) continue;
+      *reinterpret_cast<float2*>(to + int64_t{j} * job.num_cols) =
           make_float2(sums[i * 4 + j] * scale, sums[i * 4 + 2 + j] * scale);
     }
+    to += int64_t{8} * job.num_cols;
+    num_left -= 8;
   }
 }
 
@@ -311,7 +297,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (threadIdx.x == 0) {
     prefetch_tensor_map(map);
     for (int s = 0; s < kStages; ++s) {
-      init_barrier(ring.full(s), 1 + kWarpgroupThreads / kWarpSize);
+      init_barrier(ring.full(s), 1 + kWarpgroupThreads);
       init_barrier(ring.empty(s), kConsumers * kWarpgroupThreads / kWarpSize);
     }
     publish_barriers();
@@ -360,10 +346,8 @@ cudaError_t launch(const MatmulArgs& args, LaunchStream stream) {
 
 cudaError_t launch_warpgroup(const MatmulArgs& args, const MatmulPlan& plan, LaunchStream stream) {
   switch (plan.tile_rows) {
-    case 64:
-      return launch<64, 8>(args, stream);
-    case 128:
-      return launch<128, 6>(args, stream);
+    case 192:
+      return launch<192, 5>(args, stream);
     case 256:
       return launch<256, 4>(args, stream);
     default:

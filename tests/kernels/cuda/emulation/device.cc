@@ -41,12 +41,6 @@ struct Warp {
   alignas(64) unsigned char values[2][kLanes][kMaxLaneBytes];
 };
 
-struct Copy {
-  uint32_t to;
-  const void* from;
-  bool valid;
-};
-
 struct Thread {
   std::deque<std::vector<Copy>> groups;
   std::vector<Copy> open;
@@ -252,6 +246,24 @@ void start_copy(uint32_t to, const void* from, bool valid) {
   d.threads[static_cast<size_t>(d.current)].open.push_back({to, from, valid});
 }
 
+void land(const Copy& copy) {
+  unsigned char* to = shared_at(copy.to);
+  if (copy.valid) {
+    std::memcpy(to, copy.from, 16);
+  } else {
+    std::memset(to, 0, 16);
+  }
+}
+
+std::vector<Copy> take_copies() {
+  Thread& thread = device().threads[static_cast<size_t>(device().current)];
+  std::vector<Copy> copies = std::exchange(thread.open, {});
+  for (const std::vector<Copy>& group : std::exchange(thread.groups, {})) {
+    copies.insert(copies.end(), group.begin(), group.end());
+  }
+  return copies;
+}
+
 void commit_copies() {
   Thread& thread = device().threads[static_cast<size_t>(device().current)];
   thread.groups.push_back(std::exchange(thread.open, {}));
@@ -261,12 +273,7 @@ void wait_copies(int num_pending) {
   Thread& thread = device().threads[static_cast<size_t>(device().current)];
   while (static_cast<int>(thread.groups.size()) > num_pending) {
     for (const Copy& copy : thread.groups.front()) {
-      unsigned char* to = shared_at(copy.to);
-      if (copy.valid) {
-        std::memcpy(to, copy.from, 16);
-      } else {
-        std::memset(to, 0, 16);
-      }
+      land(copy);
     }
     thread.groups.pop_front();
     note_landed_copies();

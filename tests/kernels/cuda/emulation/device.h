@@ -26,6 +26,7 @@
 #include <functional>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #undef __shared__
 #define __shared__ static
@@ -87,6 +88,14 @@ void begin_hopper_block(int num_threads);
 void end_hopper_thread();
 void end_hopper_block();
 void note_landed_copies();
+
+struct Copy {
+  uint32_t to;
+  const void* from;
+  bool valid;
+};
+std::vector<Copy> take_copies();  // of this thread, those that have not landed
+void land(const Copy& copy);
 
 void start_copy(uint32_t to, const void* from, bool valid);
 void commit_copies();
@@ -205,6 +214,9 @@ inline float __fmul_rn(float a, float b) {
 }
 inline float __fadd_rn(float a, float b) {
   return a + b;
+}
+inline float __fdividef(float a, float b) {
+  return a / b;
 }
 inline float __expf_emulated(float x) {
   return std::exp(x);

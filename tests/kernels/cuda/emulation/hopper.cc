@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -43,6 +44,12 @@ struct TensorCopy {
   int at[kMaxRank];
 };
 
+// Of a thread at a barrier, once its copies have landed.
+struct Arrival {
+  std::vector<Copy> copies;
+  uint32_t barrier;
+};
+
 struct ThreadProducts {
   std::vector<std::vector<Wgmma>> groups;
   std::vector<Wgmma> open;
@@ -51,6 +58,8 @@ struct ThreadProducts {
 };
 
 std::vector<TensorCopy> tensor_copies;
+std::vector<Arrival> arrivals;
+std::set<uint32_t> barriers_of_copies;  // at which threads arrive after their copies
 std::vector<ThreadProducts> products;
 
 ThreadProducts& mine() {
@@ -73,6 +82,13 @@ void end_phase_if_complete(Barrier& barrier) {
   barrier.num_missing = barrier.num_arrivals;
   barrier.parity ^= 1;
   note_progress();
+}
+
+void count_arrival(Barrier& barrier) {
+  if (barrier.num_missing == 0) fail("more threads arrive at a barrier than it waits for");
+  --barrier.num_missing;
+  note_progress();
+  end_phase_if_complete(barrier);
 }
 
 uint32_t swizzled(uint32_t address) {
@@ -123,6 +139,16 @@ void land_copies(uint32_t barrier) {
     end_phase_if_complete(state);
   }
   tensor_copies.erase(landing, tensor_copies.end());
+}
+
+void land_arrivals(uint32_t barrier) {
+  const auto is_other = [barrier](const Arrival& arrival) { return arrival.barrier != barrier; };
+  const auto landing = std::stable_partition(arrivals.begin(), arrivals.end(), is_other);
+  for (auto arrival = landing; arrival != arrivals.end(); ++arrival) {
+    for (const Copy& copy : arrival->copies) land(copy);
+    count_arrival(ready_barrier(barrier));
+  }
+  arrivals.erase(landing, arrivals.end());
 }
 
 // An operand of wgmma in shared memory.
@@ -186,6 +212,8 @@ void multiply(const Wgmma& product) {
 
 void begin_hopper_block(int num_threads) {
   tensor_copies.clear();
+  arrivals.clear();
+  barriers_of_copies.clear();
   products.assign(static_cast<size_t>(num_threads), {});
 }
 
@@ -194,7 +222,7 @@ void end_hopper_thread() {
 }
 
 void end_hopper_block() {
-  if (!tensor_copies.empty()) fail("tensor copies were never waited for");
+  if (!tensor_copies.empty() || !arrivals.empty()) fail("copies were never waited for");
 }
 
 void note_landed_copies() {
@@ -210,20 +238,26 @@ void init_barrier(uint32_t barrier, int num_arrivals) {
 void arrive(uint32_t barrier, uint32_t num_bytes) {
   if (mine().has_unseen_copies) fail("arrives after copies without fence_async_proxy()");
   Barrier& state = ready_barrier(barrier);
-  if (state.num_missing == 0) fail("more threads arrive at a barrier than it waits for");
   state.num_bytes += num_bytes;
-  --state.num_missing;
+  count_arrival(state);
+}
+
+void arrive_after_copies(uint32_t barrier) {
+  (void)ready_barrier(barrier);
+  arrivals.push_back({take_copies(), barrier});
+  barriers_of_copies.insert(barrier);
   note_progress();
-  end_phase_if_complete(state);
 }
 
 void wait_barrier(uint32_t barrier, uint32_t parity) {
   if (parity > 1) fail("the parity of a phase is 0 or 1");
   for (;;) {
     land_copies(barrier);
-    if (ready_barrier(barrier).parity != parity) return;
+    land_arrivals(barrier);
+    if (ready_barrier(barrier).parity != parity) break;
     pause();
   }
+  if (barriers_of_copies.count(barrier) > 0) mine().has_unseen_copies = true;
 }
 
 void fence_async_proxy() {
@@ -251,6 +285,7 @@ void start_wgmma(Wgmma product) {
   const uint64_t operands[2] = {product.a, product.b};
   const unsigned char* all = exchange("wgmma", operands, sizeof(operands));
   if (std::memcmp(all, operands, sizeof(operands)) != 0) fail("wgmma operands differ in a warp");
+  if (mine().has_unseen_copies) fail("wgmma after copies without fence_async_proxy()");
   if (!mine().is_fenced) fail("wgmma without fence_wgmma()");
   mine().open.push_back(product);
 }

@@ -1,7 +1,8 @@
 // The emulated counterpart of kernels/cuda/hopper.cuh, from the same descriptors, barriers and
-// swizzle. Tensor copies land when a thread waits at their barrier, products when they are waited
-// for: what is read or overwritten too early shows. A thread that arrives at a barrier after
-// copy_async without fence_async_proxy() ends the program, and so do waits that nobody will end.
+// swizzle. Tensor copies, and copies that arrive by themselves, land when a thread waits at their
+// barrier, products when they are waited for: what is read or overwritten too early shows.
+// copy_async without fence_async_proxy() before a barrier, or after one of arrive_after_copies(),
+// ends the program, and so do waits that nobody will end.
 //
 // What it cannot show: a missing fence after ordinary stores, and that the fields of descriptors
 // and tensor maps mean to the device what they mean here.
@@ -17,6 +18,7 @@ namespace beryl::emulation {
 
 void init_barrier(uint32_t barrier, int num_arrivals);
 void arrive(uint32_t barrier, uint32_t num_bytes);
+void arrive_after_copies(uint32_t barrier);
 void wait_barrier(uint32_t barrier, uint32_t parity);
 void fence_async_proxy();
 void copy_tensor(uint32_t to, const CUtensorMap& map, uint32_t barrier,
@@ -61,6 +63,9 @@ inline void arrive(uint32_t barrier) {
 }
 inline void arrive_expecting(uint32_t barrier, uint32_t num_bytes) {
   emulation::arrive(barrier, num_bytes);
+}
+inline void arrive_after_copies(uint32_t barrier) {
+  emulation::arrive_after_copies(barrier);
 }
 inline void wait_barrier(uint32_t barrier, uint32_t parity) {
   emulation::wait_barrier(barrier, parity);
