@@ -20,6 +20,7 @@
 namespace beryl::kernels::cuda {
 
 constexpr int kKeyTile = 32;
+constexpr int kMaxSplits = 512;
 constexpr int kShortSegmentRows = 16;  // segments up to this are computed like decode rows
 
 struct AttentionArgs {
@@ -43,8 +44,7 @@ struct AttentionPass {
   int max_rows = 0;
   int queries = 16;    // of a block: 16, 32 or 64
   int num_tiles = 0;   // blocks along rows, enough for every division into segments
-  int num_splits = 1;  // parts that keys are divided into
-  int split_keys = 0;  // keys of a part, a multiple of kKeyTile
+  int num_splits = 1;  // parts that the keys of each tile are divided into
 };
 
 struct AttentionPlan {
@@ -65,9 +65,25 @@ AttentionPlan plan_attention(const AttentionArgs& args, const DeviceLimits& devi
 // Shared memory of a block of the tensor core kernel.
 int attention_shared_bytes(bool is_global, int queries);
 
+// Results of splits: sums of exp(score - top) * value, and of exp(score - top); top is -infinity
+// where a split has no key, and there are no sums then.
+struct AttentionPartials {
+  float* sums = nullptr;        // [num_splits, T, num_heads, head_dim]
+  float2* top_total = nullptr;  // [num_splits, T, num_heads]
+};
+inline AttentionPartials split_partials(const AttentionArgs& args, const AttentionPass& pass,
+                                        float* partials) {
+  if (pass.num_splits == 1) return {};
+  const int64_t results = int64_t{pass.num_splits} * args.num_rows * args.shape.num_heads;
+  return {partials, reinterpret_cast<float2*>(partials + results * args.shape.head_dim)};
+}
+
 // `partials` holds plan.partial_floats.
 cudaError_t launch_attention(const AttentionArgs& args, const AttentionPlan& plan, float* partials,
                              LaunchStream stream);
+// Adds the splits of a pass in order.
+cudaError_t launch_merge_splits(const AttentionArgs& args, const AttentionPass& pass,
+                                const AttentionPartials& partials, LaunchStream stream);
 cudaError_t launch_generic_attention(const AttentionArgs& args, LaunchStream stream);
 
 }  // namespace beryl::kernels::cuda

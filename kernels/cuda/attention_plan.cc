@@ -7,7 +7,11 @@ namespace beryl::kernels::cuda {
 namespace {
 
 constexpr int kMaxPartialFloats = 64 << 20;  // 256 MB of results waiting to be merged
-constexpr int kMinSplitKeys = 4 * kKeyTile;  // less would be all start and merge
+constexpr int kFewQueries = 16;              // two such blocks fit on an SM
+constexpr int kMaxWaves = 4;                 // of blocks over the device, when keys are divided
+constexpr int kBlockTiles = 1;
+constexpr int kMergeTiles = 2;
+constexpr int kSplitsOfMergeTile = 16;
 
 int ceil_div(int a, int b) {
   return (a + b - 1) / b;
@@ -28,20 +32,32 @@ int most_keys(const AttentionArgs& args) {
   return std::min(all, args.shape.window + args.max_segment_rows);
 }
 
+// Key tiles that the busiest place of an SM walks over, with what each block costs besides (start,
+// results) and what merging costs, counted in key tiles too.
+int walked_tiles(int blocks, int places, int key_tiles, int splits) {
+  const int waves = ceil_div(blocks * splits, places);
+  return waves * (ceil_div(key_tiles, splits) + kBlockTiles) +
+         (splits == 1 ? 0 : kMergeTiles + splits / kSplitsOfMergeTile);
+}
+
 void divide_keys(const AttentionArgs& args, const DeviceLimits& device, AttentionPass& pass) {
   const int blocks = std::max(1, pass.num_tiles * args.shape.num_kv_heads);
-  const int keys = most_keys(args) + kKeyTile - 1;  // the first tile may begin before the first key
+  // The first tile may begin before the first key.
+  const int key_tiles = ceil_div(most_keys(args) + kKeyTile - 1, kKeyTile);
   const int64_t floats_per_split =
       int64_t{args.num_rows} * args.shape.num_heads * (args.shape.head_dim + 2);
-  const auto room = static_cast<int>(
-      std::clamp<int64_t>(kMaxPartialFloats / std::max<int64_t>(floats_per_split, 1), 1, 4096));
-  const int wanted = std::min(ceil_div(2 * device.num_sms, blocks), room);
-  const int split = std::max(kMinSplitKeys, ceil_div(keys, std::max(wanted, 1)));
-  pass.split_keys = ceil_div(split, kKeyTile) * kKeyTile;
-  pass.num_splits = ceil_div(keys, pass.split_keys);
-  // Half-empty waves are better than merging a few splits.
-  if (blocks >= device.num_sms) pass.num_splits = 1;
-  if (pass.num_splits == 1) pass.split_keys = ceil_div(keys, kKeyTile) * kKeyTile;
+  const int blocks_of_sm = pass.queries == kFewQueries ? 2 : 1;
+  const int places = blocks_of_sm * device.num_sms;
+  const auto most = static_cast<int>(
+      std::min<int64_t>({kMaxPartialFloats / std::max<int64_t>(floats_per_split, 1), kMaxSplits,
+                         key_tiles, std::max(1, kMaxWaves * places / blocks)}));
+  pass.num_splits = 1;
+  for (int splits = 2; splits <= most; ++splits) {
+    if (walked_tiles(blocks, places, key_tiles, splits) <
+        walked_tiles(blocks, places, key_tiles, pass.num_splits)) {
+      pass.num_splits = splits;
+    }
+  }
 }
 
 // Rows lie in at most num_segments groups of at most max_rows, each of which may leave one tile

@@ -1,7 +1,7 @@
 // Attention with tensor cores. A block holds up to kQueries queries of one KV head (rows times the
 // query heads that share it) and walks over keys in tiles of 32. A tile lies in shared memory as
 // rows of K and V (sliding: 256 + 256 numbers) or of V and the rotated part of K (global: 512 +
-// 128, the 512 being both most of K and V), the next one is copied meanwhile.
+// 128, the 512 being both most of K and V), the next ones are copied meanwhile.
 //
 // Each tile takes three phases, with barriers between them:
 //   scores   warps divide queries and keys; S [queries, 32] goes to shared memory
@@ -20,8 +20,9 @@ constexpr int kHeadDimGlobal = 512;
 constexpr int kPairs = 64;  // pairs of a global head that rotate
 constexpr int kHalf = kHeadDimGlobal / 2;
 
-template <bool kGlobal, int kQueries>
+template <bool kGlobal, int kQueriesOfBlock>
 struct Config {
+  static constexpr int kQueries = kQueriesOfBlock;
   static constexpr int kHeadDim = kGlobal ? kHeadDimGlobal : kHeadDimSliding;
   static constexpr int kKeyDim = kGlobal ? kHeadDimGlobal + 2 * kPairs : kHeadDimSliding;
   static constexpr int kTileDim = kGlobal ? kKeyDim : 2 * kHeadDim;  // numbers of a tile's row
@@ -36,12 +37,15 @@ struct Config {
   static constexpr int kProbStride = kKeyTile + 8;   // bf16: rows 80 bytes apart, free of conflicts
   static constexpr int kLanesOfQuery = kThreads / kQueries;
 
+  // Tiles in shared memory: as many as leave room for a second block of few queries on an SM.
+  static constexpr int kStages = !kGlobal && kQueries == 16 ? 3 : 2;
+
   static constexpr int kQueryBytes = kQueries * kKeyDim * 2;
   static constexpr int kTileBytes = kKeyTile * kTileDim * 2;
   static constexpr int kScoreBytes = kQueries * kScoreStride * 4;
   static constexpr int kProbBytes = kQueries * kProbStride * 2;
   static constexpr int kSharedBytes =
-      kQueryBytes + 2 * kTileBytes + kScoreBytes + kProbBytes + kQueries * 4;
+      kQueryBytes + kStages * kTileBytes + kScoreBytes + kProbBytes + kQueries * 4;
 
   static_assert(kKeysOfWarp % 8 == 0 && kDimsOfWarp % 16 == 0);
   static_assert(kThreads % kKeyTile == 0 && kLanesOfQuery <= kWarpSize);
@@ -84,7 +88,8 @@ struct Block {
   int kv_head;
   int group;  // query heads of a KV head
   int num_queries;
-  KeyRange keys;  // of this block's split
+  const int32_t* table;  // block ids of the segment, by block number
+  KeyRange keys;         // of this block's split
 };
 
 template <typename C>
@@ -93,29 +98,29 @@ struct Shared {
 
   __device__ uint32_t queries() const { return shared_address(base); }
   __device__ uint32_t tile(int i) const {
-    return queries() + static_cast<uint32_t>(C::kQueryBytes + (i & 1) * C::kTileBytes);
+    return queries() + static_cast<uint32_t>(C::kQueryBytes + i % C::kStages * C::kTileBytes);
   }
   __device__ float* scores() const {
-    return reinterpret_cast<float*>(base + C::kQueryBytes + 2 * C::kTileBytes);
+    return reinterpret_cast<float*>(base + C::kQueryBytes + C::kStages * C::kTileBytes);
   }
   __device__ bf16* probs() const {
-    return reinterpret_cast<bf16*>(base + C::kQueryBytes + 2 * C::kTileBytes + C::kScoreBytes);
+    return reinterpret_cast<bf16*>(base + C::kQueryBytes + C::kStages * C::kTileBytes +
+                                   C::kScoreBytes);
   }
   __device__ float* factors() const {
-    return reinterpret_cast<float*>(base + C::kQueryBytes + 2 * C::kTileBytes + C::kScoreBytes +
-                                    C::kProbBytes);
+    return reinterpret_cast<float*>(base + C::kQueryBytes + C::kStages * C::kTileBytes +
+                                    C::kScoreBytes + C::kProbBytes);
   }
 };
 
-// Queries side by side; on global layers in the order of a cache entry, zeros standing before the
-// rotated dimensions of V.
+// Starts copying the queries side by side; on global layers in the order of a cache entry, zeros
+// standing before the rotated dimensions of V.
 template <bool kGlobal, typename C>
-__device__ void load_queries(const AttentionArgs& args, const Block& block, unsigned char* to) {
+__device__ void start_queries(const AttentionArgs& args, const Block& block, uint32_t to) {
   constexpr int kChunks = C::kKeyDim / 8;
   for (int i = static_cast<int>(threadIdx.x); i < C::kQueryTiles * 16 * kChunks; i += C::kThreads) {
     const int query = i / kChunks;
     const int chunk = i % kChunks;
-    uint4 value = make_uint4(0, 0, 0, 0);
     int dim = chunk * 8;
     bool has_value = query < block.num_queries;
     if (kGlobal) {
@@ -127,13 +132,13 @@ __device__ void load_queries(const AttentionArgs& args, const Block& block, unsi
         has_value = false;
       }
     }
+    const uint16_t* from = args.q;
     if (has_value) {
       const int64_t row = block.rows.begin + query / block.group;
       const int64_t head = block.kv_head * block.group + query % block.group;
-      const uint16_t* from = args.q + (row * args.shape.num_heads + head) * C::kHeadDim + dim;
-      value = *reinterpret_cast<const uint4*>(from);
+      from += (row * args.shape.num_heads + head) * C::kHeadDim + dim;
     }
-    *reinterpret_cast<uint4*>(to + row_offset(query, chunk, C::kKeyDim)) = value;
+    copy_async(to + row_offset(query, chunk, C::kKeyDim), from, has_value);
   }
 }
 
@@ -148,8 +153,7 @@ __device__ void start_tile(const AttentionArgs& args, const Block& block, int po
   const int key = static_cast<int>(threadIdx.x) / kThreadsOfKey;
   const int p = position + key;
   const bool valid = p >= block.keys.first && p <= block.keys.last;
-  const uint16_t* entry =
-      valid ? args.cache.entry(block.rows.group, block.kv_head, p) : args.cache.data;
+  const uint16_t* entry = valid ? args.cache.entry(block.table, block.kv_head, p) : args.cache.data;
   const int64_t value_offset = valid ? args.cache.value_offset - C::kHeadDim : 0;
 #pragma unroll 4
   for (int i = 0; i < kChunks / kThreadsOfKey; ++i) {
@@ -168,8 +172,8 @@ __device__ void compute_scores(const Shared<C>& shared, uint32_t tile) {
   const int lane = lane_idx();
   const int first_query = warp_idx() % C::kQueryTiles * 16;
   const int first_key = warp_idx() / C::kQueryTiles * C::kKeysOfWarp;
-  float sums[kTiles][4] = {};
-#pragma unroll 2
+  float sums[2][kTiles][4] = {};  // of the even and the odd steps: two chains of dependent products
+#pragma unroll 4
   for (int chunk = 0; chunk < C::kKeyDim / 8; chunk += 4) {  // 32 numbers: two mma steps
     // The queries' zeros: nothing to add.
     if (kGlobal && chunk < kHeadDimGlobal / 8 && chunk * 8 % kHalf < kPairs) continue;
@@ -185,18 +189,18 @@ __device__ void compute_scores(const Shared<C>& shared, uint32_t tile) {
       uint32_t b[4];
       load_matrices(
           b, tile + row_offset(first_key + t * 8 + (lane & 7), chunk + (lane >> 3), C::kTileDim));
-      mma_bf16(sums[t], a[0], b[0], b[1]);
-      mma_bf16(sums[t], a[1], b[2], b[3]);
+      mma_bf16(sums[0][t], a[0], b[0], b[1]);
+      mma_bf16(sums[1][t], a[1], b[2], b[3]);
     }
   }
   float* scores =
       shared.scores() + (first_query + lane / 4) * C::kScoreStride + first_key + (lane % 4) * 2;
 #pragma unroll
   for (int t = 0; t < kTiles; ++t) {
-    scores[t * 8] = sums[t][0];
-    scores[t * 8 + 1] = sums[t][1];
-    scores[8 * C::kScoreStride + t * 8] = sums[t][2];
-    scores[8 * C::kScoreStride + t * 8 + 1] = sums[t][3];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      scores[i / 2 * 8 * C::kScoreStride + t * 8 + i % 2] = sums[0][t][i] + sums[1][t][i];
+    }
   }
 }
 
@@ -279,11 +283,10 @@ __device__ void add_values(const Shared<C>& shared, uint32_t tile, ValueSums<C>&
   }
 }
 
-// What one query's results become: its share of `out`, or a partial result to be merged.
+// Results of one split, to be merged; or of all keys, which are the shares of `out`.
 struct Output {
-  uint16_t* out;     // null: partial
-  float* partial;    // [num_splits, T, num_heads, head_dim]
-  float* top_total;  // [num_splits, T, num_heads, 2]
+  bool is_partial;
+  AttentionPartials partials;  // of this split
 };
 
 // All threads of a query know its softmax; those that hold its sums need the total.
@@ -299,10 +302,9 @@ __device__ void write_results(const AttentionArgs& args, const Block& block,
   };
   __syncthreads();  // factors have been read
   if (is_first) {
-    shared.factors()[my_query] = output.out == nullptr ? 1.0f : 1.0f / state.total;
-    if (output.out == nullptr && my_query < block.num_queries) {
-      output.top_total[result_row(my_query) * 2] = state.top;
-      output.top_total[result_row(my_query) * 2 + 1] = state.total;
+    shared.factors()[my_query] = output.is_partial ? 1.0f : 1.0f / state.total;
+    if (output.is_partial && my_query < block.num_queries) {
+      output.partials.top_total[result_row(my_query)] = make_float2(state.top, state.total);
     }
   }
   __syncthreads();
@@ -318,112 +320,108 @@ __device__ void write_results(const AttentionArgs& args, const Block& block,
     for (int t = 0; t < C::kDimsOfWarp / 8; ++t) {
       const float x = sums[t][half * 2] * factor;
       const float y = sums[t][half * 2 + 1] * factor;
-      if (output.out != nullptr) {
-        *reinterpret_cast<__nv_bfloat162*>(output.out + at + t * 8) = __floats2bfloat162_rn(x, y);
+      if (output.is_partial) {
+        *reinterpret_cast<float2*>(output.partials.sums + at + t * 8) = make_float2(x, y);
       } else {
-        *reinterpret_cast<float2*>(output.partial + at + t * 8) = make_float2(x, y);
+        *reinterpret_cast<__nv_bfloat162*>(args.out + at + t * 8) = __floats2bfloat162_rn(x, y);
       }
     }
   }
+}
+
+// Which rows and keys are this block's; false: none. Reads arrays of the batch only.
+template <typename C>
+__device__ bool find_work(const AttentionArgs& args, const AttentionPass& pass, Block& block) {
+  block.group = args.shape.num_heads / args.shape.num_kv_heads;
+  block.kv_head = static_cast<int>(blockIdx.y);
+  if (!find_group_tile(args.query_start_loc, args.num_segments, C::kQueries / block.group,
+                       {pass.min_rows, pass.max_rows}, static_cast<int>(blockIdx.z), block.rows)) {
+    return false;  // every warp finds the same
+  }
+  block.num_queries = (block.rows.end - block.rows.begin) * block.group;
+  block.table = args.cache.table(block.rows.group);
+  const KeyRange keys = tile_keys(args, block.rows);
+  // The same number of key tiles for every split but the last ones.
+  const int begin = keys.first / kKeyTile * kKeyTile;
+  const int tiles = (keys.last - begin) / kKeyTile + 1;
+  const int split_keys = (tiles + pass.num_splits - 1) / pass.num_splits * kKeyTile;
+  const int first = begin + static_cast<int>(blockIdx.x) * split_keys;
+  block.keys = {max(keys.first, first), min(keys.last, first + split_keys - 1)};
+  return true;
+}
+
+// A split without keys.
+template <typename C>
+__device__ void write_nothing(const AttentionArgs& args, const Block& block, const Output& output) {
+  const int query = static_cast<int>(threadIdx.x);
+  if (query >= block.num_queries) return;
+  const int64_t row = block.rows.begin + query / block.group;
+  output.partials
+      .top_total[row * args.shape.num_heads + block.kv_head * block.group + query % block.group] =
+      make_float2(-CUDART_INF_F, 0);
 }
 
 // Grid (splits, KV heads, tiles).
 template <bool kGlobal, int kQueries>
 __global__ void __launch_bounds__(Config<kGlobal, kQueries>::kThreads)
     attention_kernel(AttentionArgs args, AttentionPass pass, Output output) {
-  begin_overlapping_kernel();
   using C = Config<kGlobal, kQueries>;
   BERYL_DYNAMIC_SHARED(unsigned char, memory);
   const Shared<C> shared = {memory};
+  let_next_kernel_start();
   Block block;
-  block.group = args.shape.num_heads / args.shape.num_kv_heads;
-  block.kv_head = static_cast<int>(blockIdx.y);
-  if (!find_group_tile(args.query_start_loc, args.num_segments, kQueries / block.group,
-                       {pass.min_rows, pass.max_rows}, static_cast<int>(blockIdx.z), block.rows)) {
-    return;  // every warp finds the same
-  }
-  block.num_queries = (block.rows.end - block.rows.begin) * block.group;
-  const int split = static_cast<int>(blockIdx.x);
-  KeyRange keys = tile_keys(args, block.rows);
-  const int begin = keys.first / kKeyTile * kKeyTile + split * pass.split_keys;
-  block.keys = {max(keys.first, begin), min(keys.last, begin + pass.split_keys - 1)};
-  if (output.out == nullptr) {
-    const int64_t results = int64_t{split} * args.num_rows * args.shape.num_heads;
-    output.partial += results * C::kHeadDim;
-    output.top_total += results * 2;
-  }
-
+  const bool has_work = find_work<C>(args, pass, block);
   Softmax state;
   const int my_query = static_cast<int>(threadIdx.x) / C::kLanesOfQuery;
   state.keys = {1, 0};
   state.top = -CUDART_INF_F;
   state.total = 0;
-  if (my_query < block.num_queries) {
+  if (has_work && my_query < block.num_queries) {
     state.keys = visible_keys(args, block.rows.begin + my_query / block.group);
     state.keys.first = max(state.keys.first, block.keys.first);
     state.keys.last = min(state.keys.last, block.keys.last);
   }
-  load_queries<kGlobal, C>(args, block, memory);
-  const int num_tiles = block.keys.last < begin ? 0 : (block.keys.last - begin) / kKeyTile + 1;
-  if (num_tiles > 0) start_tile<kGlobal, C>(args, block, begin, shared.tile(0));
-  commit_copies();
+  wait_for_earlier_kernels();
+  if (!has_work) return;
+  if (output.is_partial) {
+    const int64_t results = int64_t{blockIdx.x} * args.num_rows * args.shape.num_heads;
+    output.partials.sums += results * C::kHeadDim;
+    output.partials.top_total += results;
+    if (block.keys.first > block.keys.last) return write_nothing<C>(args, block, output);
+  }
+
+  const int begin = block.keys.first / kKeyTile * kKeyTile;
+  const int num_tiles = (block.keys.last - begin) / kKeyTile + 1;
+  const auto start = [&](int i) {
+    if (i < num_tiles) {
+      start_tile<kGlobal, C>(args, block, begin + i * kKeyTile, shared.tile(i));
+    }
+  };
+  for (int i = 0; i < C::kStages - 1; ++i) {
+    start(i);
+    if (i == 0) start_queries<kGlobal, C>(args, block, shared.queries());
+    commit_copies();
+  }
   ValueSums<C> sums = {};
   for (int i = 0; i < num_tiles; ++i) {
-    const int position = begin + i * kKeyTile;
-    wait_copies<0>();
+    wait_copies<C::kStages - 2>();
     __syncthreads();  // the tile is there for all; all are done with the one before
-    if (i + 1 < num_tiles) {
-      start_tile<kGlobal, C>(args, block, position + kKeyTile, shared.tile(i + 1));
-    }
+    start(i + C::kStages - 1);
     commit_copies();
     compute_scores<kGlobal, C>(shared, shared.tile(i));
     __syncthreads();
-    update_softmax<C>(shared, position, state);
+    update_softmax<C>(shared, begin + i * kKeyTile, state);
     __syncthreads();
     add_values<C>(shared, shared.tile(i), sums);
   }
   write_results<C>(args, block, shared, state, output, sums);
 }
 
-// Block (row, head): adds the splits in order. Only rows of the pass's segments were computed.
-__global__ void merge_splits_kernel(AttentionArgs args, AttentionPass pass, Output partial) {
-  begin_overlapping_kernel();
-  const int64_t row = blockIdx.x;
-  const int segment = args.row_segments[row];
-  const int rows = args.query_start_loc[segment + 1] - args.query_start_loc[segment];
-  if (rows < pass.min_rows || rows > pass.max_rows) return;
-  const int64_t result = row * args.shape.num_heads + blockIdx.y;
-  const int64_t stride = int64_t{args.num_rows} * args.shape.num_heads;
-  float top = -CUDART_INF_F;
-  for (int s = 0; s < pass.num_splits; ++s) {
-    top = fmaxf(top, partial.top_total[(s * stride + result) * 2]);
-  }
-  float total = 0;
-  for (int s = 0; s < pass.num_splits; ++s) {
-    const float* split = partial.top_total + (s * stride + result) * 2;
-    if (split[0] != -CUDART_INF_F) total += split[1] * __expf(split[0] - top);
-  }
-  const int head_dim = args.shape.head_dim;
-  for (int i = static_cast<int>(threadIdx.x); i < head_dim; i += static_cast<int>(blockDim.x)) {
-    float sum = 0;
-    for (int s = 0; s < pass.num_splits; ++s) {
-      const float split_top = partial.top_total[(s * stride + result) * 2];
-      if (split_top == -CUDART_INF_F) continue;
-      sum += partial.partial[(s * stride + result) * head_dim + i] * __expf(split_top - top);
-    }
-    reinterpret_cast<bf16*>(args.out)[result * head_dim + i] = from_float<bf16>(sum / total);
-  }
-}
-
 template <bool kGlobal, int kQueries>
 cudaError_t launch_pass(const AttentionArgs& args, const AttentionPass& pass, float* partials,
                         LaunchStream stream) {
   using C = Config<kGlobal, kQueries>;
-  Output output = {args.out, nullptr, nullptr};
-  if (pass.num_splits > 1) {
-    const int64_t results = int64_t{pass.num_splits} * args.num_rows * args.shape.num_heads;
-    output = {nullptr, partials, partials + results * C::kHeadDim};
-  }
+  const Output output = {pass.num_splits > 1, split_partials(args, pass, partials)};
   const dim3 grid(static_cast<unsigned>(pass.num_splits),
                   static_cast<unsigned>(args.shape.num_kv_heads),
                   static_cast<unsigned>(pass.num_tiles));
@@ -431,10 +429,7 @@ cudaError_t launch_pass(const AttentionArgs& args, const AttentionPass& pass, fl
       launch_overlapping_kernel(attention_kernel<kGlobal, kQueries>, grid, C::kThreads,
                                 C::kSharedBytes, stream, args, pass, output);
   if (error != cudaSuccess || pass.num_splits == 1) return error;
-  const dim3 results(static_cast<unsigned>(args.num_rows),
-                     static_cast<unsigned>(args.shape.num_heads));
-  return launch_overlapping_kernel(merge_splits_kernel, results, 128, 0, stream, args, pass,
-                                   output);
+  return launch_merge_splits(args, pass, output.partials, stream);
 }
 
 template <bool kGlobal>

@@ -20,11 +20,19 @@ struct CacheView {
   int64_t head_stride = 0;   // from one KV head to the next
   int64_t value_offset = 0;  // from what scores are made of to the values
 
+  // Block ids of a segment, by block number; not all numbers are listed.
+  BERYL_HOST_DEVICE const int32_t* table(int segment) const {
+    return block_ids + (offsets[segment] - first_block[segment]);
+  }
+
   // Sliding: K of the position. Global: V, then rotated K. The position's block must be listed.
   BERYL_HOST_DEVICE uint16_t* entry(int segment, int kv_head, int position) const {
+    return entry(table(segment), kv_head, position);
+  }
+  BERYL_HOST_DEVICE uint16_t* entry(const int32_t* table, int kv_head, int position) const {
     const int number = position / block_size;
     const int slot = position - number * block_size;
-    const int64_t block = block_ids[offsets[segment] + number - first_block[segment]];
+    const int64_t block = table[number];
     return data + (block * num_kv_heads + kv_head) * head_stride + int64_t{slot} * entry_stride;
   }
 };
