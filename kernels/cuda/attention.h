@@ -3,6 +3,9 @@
 //   tensor core kernel: head size 256 with separate K and V, or 512 + 128 with one tile for both
 //     (the published shapes). 16, 32 or 64 queries a block, keys in tiles of 32, optionally divided
 //     into splits whose results merge in order.
+//   wgmma kernels (sm_90a): the same shapes, segments of more than 16 rows. Blocks of 64 (global)
+//   or
+//     128 queries (sliding).
 //   generic kernel: any head size up to 512, a warp per row and head; slow. For small models, and
 //     what tests compare the other one with.
 //
@@ -21,6 +24,7 @@ namespace beryl::kernels::cuda {
 
 constexpr int kKeyTile = 32;
 constexpr int kMaxSplits = 512;
+constexpr int kCopiedKeys = 16;        // cache blocks of a multiple are needed by the wgmma kernels
 constexpr int kShortSegmentRows = 16;  // segments up to this are computed like decode rows
 
 struct AttentionArgs {
@@ -42,9 +46,11 @@ struct AttentionArgs {
 struct AttentionPass {
   int min_rows = 1;
   int max_rows = 0;
-  int queries = 16;    // of a block: 16, 32 or 64
-  int num_tiles = 0;   // blocks along rows, enough for every division into segments
-  int num_splits = 1;  // parts that the keys of each tile are divided into
+  bool has_wgmma = false;
+  bool is_deep = false;  // of 16 queries: one block an SM, with more key tiles under way
+  int queries = 16;      // of a block: 16, 32 or 64; with wgmma 64 or 128
+  int num_tiles = 0;     // blocks along rows, enough for every division into segments
+  int num_splits = 1;    // parts that the keys of each tile are divided into
 };
 
 struct AttentionPlan {
@@ -57,13 +63,16 @@ struct AttentionPlan {
 struct DeviceLimits {
   int num_sms = 132;
   int max_shared_bytes = 232448;  // of a block, opted in
+  bool has_wgmma = false;         // sm_90
 };
 
 // From shapes and counts alone. Host function without CUDA calls.
 AttentionPlan plan_attention(const AttentionArgs& args, const DeviceLimits& device);
 
-// Shared memory of a block of the tensor core kernel.
-int attention_shared_bytes(bool is_global, int queries);
+// Shared memory of a block of the tensor core kernel, and of the wgmma kernels.
+int tile_attention_shared_bytes(bool is_global, const AttentionPass& pass);
+int global_wgmma_shared_bytes();
+int sliding_wgmma_shared_bytes();
 
 // Results of splits: sums of exp(score - top) * value, and of exp(score - top); top is -infinity
 // where a split has no key, and there are no sums then.
@@ -81,6 +90,13 @@ inline AttentionPartials split_partials(const AttentionArgs& args, const Attenti
 // `partials` holds plan.partial_floats.
 cudaError_t launch_attention(const AttentionArgs& args, const AttentionPlan& plan, float* partials,
                              LaunchStream stream);
+// One pass. Results of splits go to `partials`.
+cudaError_t launch_tile_attention(const AttentionArgs& args, const AttentionPass& pass,
+                                  const AttentionPartials& partials, LaunchStream stream);
+cudaError_t launch_global_wgmma_attention(const AttentionArgs& args, const AttentionPass& pass,
+                                          const AttentionPartials& partials, LaunchStream stream);
+cudaError_t launch_sliding_wgmma_attention(const AttentionArgs& args, const AttentionPass& pass,
+                                           const AttentionPartials& partials, LaunchStream stream);
 // Adds the splits of a pass in order.
 cudaError_t launch_merge_splits(const AttentionArgs& args, const AttentionPass& pass,
                                 const AttentionPartials& partials, LaunchStream stream);

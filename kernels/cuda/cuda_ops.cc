@@ -51,7 +51,7 @@ class CudaOps final : public Ops {
  public:
   CudaOps(const CudaOpsOptions& options, const DeviceInfo& info)
       : options_(options),
-        limits_{info.num_sms, info.max_shared_bytes},
+        limits_{info.num_sms, info.max_shared_bytes, info.has_wgmma && !options.without_wgmma},
         warpgroup_sms_(info.has_wgmma && !options.without_wgmma ? info.num_sms : 0),
         staging_(options.device),
         graphs_(options.warn ? options.warn : warn_on_stderr) {

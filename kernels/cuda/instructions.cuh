@@ -69,7 +69,8 @@ __device__ inline void let_next_kernel_start() {
 }
 
 // Returns when the kernels before have ended and what they wrote can be read. They have in turn
-// waited for those before them. Until then a thread may prefetch, and touches no memory otherwise.
+// waited for those before them. Until then a thread may prefetch and read what no kernel of a step
+// writes (arrays of the batch), and touches no memory otherwise.
 // What earlier kernels of a step wrote is not read through the read-only cache (__ldg).
 __device__ inline void wait_for_earlier_kernels() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900

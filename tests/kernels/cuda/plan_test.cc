@@ -112,6 +112,7 @@ TEST(MatmulPlanTest, WhatWarpgroupsCannotDoTakesTiles) {
 AttentionArgs attention_args(bool is_global, int num_rows, int num_segments, int longest,
                              int max_position) {
   AttentionArgs args;
+  args.cache.block_size = 16;
   args.shape = is_global ? AttentionShape{16, 2, 512, 128, 0, 0, nullptr}
                          : AttentionShape{16, 8, 256, 256, 1024, 0, nullptr};
   args.num_rows = num_rows;
@@ -161,11 +162,15 @@ TEST(AttentionPlanTest, PassesCoverEverySegmentAndKey) {
 TEST(AttentionPlanTest, LongContextsAreDivided) {
   const AttentionPlan plan = plan_attention(attention_args(true, 1, 1, 1, 262143), {});
   ASSERT_EQ(plan.num_passes, 1);
-  EXPECT_GT(plan.passes[0].num_splits, 128);  // places of all SMs are 132 for each KV head
+  EXPECT_GT(plan.passes[0].num_splits, 120);  // places of all SMs are 132 for each KV head
   EXPECT_LE(plan.passes[0].num_splits, 132);
   // Sixteen requests: 32 blocks, which 264 places hold eight times and not nine.
   const AttentionPlan sixteen = plan_attention(attention_args(true, 16, 16, 1, 8191), {});
   EXPECT_EQ(sixteen.passes[0].num_splits, 8);
+  // 128 blocks that are there anyway take an SM each.
+  const AttentionPlan deep = plan_attention(attention_args(true, 64, 64, 1, 8191), {});
+  EXPECT_TRUE(deep.passes[0].is_deep);
+  EXPECT_EQ(deep.passes[0].num_splits, 1);
   const AttentionPlan batch = plan_attention(attention_args(false, 64, 64, 1, 5000), {});
   EXPECT_EQ(batch.passes[0].num_splits, 1);  // 512 blocks already
 }
@@ -174,10 +179,13 @@ TEST(AttentionPlanTest, SmallSharedMemoryTakesFewerQueries) {
   const AttentionArgs args = attention_args(true, 500, 1, 500, 499);
   const AttentionPlan hopper = plan_attention(args, {132, 232448});
   EXPECT_EQ(hopper.passes[hopper.num_passes - 1].queries, 64);
-  const AttentionPlan ampere = plan_attention(args, {108, 166912});
+  const AttentionPlan ampere = plan_attention(args, {108, 150000});
   EXPECT_EQ(ampere.passes[ampere.num_passes - 1].queries, 32);
+  EXPECT_FALSE(hopper.passes[hopper.num_passes - 1].has_wgmma);
+  const AttentionPlan wgmma = plan_attention(args, {132, 232448, true});
+  EXPECT_TRUE(wgmma.passes[wgmma.num_passes - 1].has_wgmma);
   for (const bool is_global : {false, true}) {
-    EXPECT_LE(attention_shared_bytes(is_global, 16), 113 << 10);  // two blocks an SM of sm_90
+    EXPECT_LE(tile_attention_shared_bytes(is_global, {}), 113 << 10);  // two blocks an SM of sm_90
   }
   EXPECT_TRUE(plan_attention(args, {68, 49152}).is_generic);
 }
