@@ -1,7 +1,7 @@
 // Attention with tensor cores. A block holds up to kQueries queries of one KV head (rows times the
 // query heads that share it) and walks over keys in tiles of 32. A tile lies in shared memory as
 // rows of K and V (sliding: 256 + 256 numbers) or of V and the rotated part of K (global: 512 +
-// 128, the 512 being both most of K and V), the next one is copied meanwhile.
+// 128, the 512 being both most of K and V), the next ones are copied meanwhile.
 //
 // Each tile takes three phases, with barriers between them:
 //   scores   warps divide queries and keys; S [queries, 32] goes to shared memory
@@ -9,39 +9,42 @@
 //   values   warps divide queries and value dimensions; sums stay in registers
 #include <math_constants.h>
 
-#include "kernels/cuda/attention.h"
-#include "kernels/cuda/group_tile.cuh"
+#include "kernels/cuda/attention_block.cuh"
 
 namespace beryl::kernels::cuda {
 namespace {
 
-constexpr int kHeadDimSliding = 256;
-constexpr int kHeadDimGlobal = 512;
-constexpr int kPairs = 64;  // pairs of a global head that rotate
-constexpr int kHalf = kHeadDimGlobal / 2;
-
-template <bool kGlobal, int kQueries>
+template <bool kGlobal, int kQueriesOfBlock, bool kDeep>
 struct Config {
+  static constexpr int kQueries = kQueriesOfBlock;
   static constexpr int kHeadDim = kGlobal ? kHeadDimGlobal : kHeadDimSliding;
-  static constexpr int kKeyDim = kGlobal ? kHeadDimGlobal + 2 * kPairs : kHeadDimSliding;
-  static constexpr int kTileDim = kGlobal ? kKeyDim : 2 * kHeadDim;  // numbers of a tile's row
-  static constexpr int kValueBegin = kGlobal ? 0 : kHeadDim;         // of V in a tile's row
-  static constexpr int kNumWarps = kQueries == 16 ? 4 : 8;
+  static constexpr int kKeyColumns = kHeadDim / kColumnNumbers;  // that scores are made of
+  static constexpr int kTileDim = kHeadDim + (kGlobal ? 2 * kPairs : kHeadDim);  // of a tile's row
+  static constexpr int kValueBegin = kGlobal ? 0 : kHeadDim;  // of V in a tile's row
+  static constexpr int kNumWarps = 8;
   static constexpr int kThreads = kNumWarps * kWarpSize;
   static constexpr int kQueryTiles = kQueries / 16;
   static constexpr int kParts = kNumWarps / kQueryTiles;  // warps that share 16 queries
-  static constexpr int kKeysOfWarp = kKeyTile / kParts;
+  // For scores those divide the keys, and what is left of them the columns.
+  static constexpr int kKeyParts = kParts < kKeyTile / 8 ? kParts : kKeyTile / 8;
+  static constexpr int kColumnParts = kParts / kKeyParts;
+  static constexpr int kKeysOfWarp = kKeyTile / kKeyParts;
+  static constexpr int kColumnsOfWarp = kKeyColumns / kColumnParts;
   static constexpr int kDimsOfWarp = kHeadDim / kParts;
   static constexpr int kScoreStride = kKeyTile + 4;  // floats
   static constexpr int kProbStride = kKeyTile + 8;   // bf16: rows 80 bytes apart, free of conflicts
   static constexpr int kLanesOfQuery = kThreads / kQueries;
 
-  static constexpr int kQueryBytes = kQueries * kKeyDim * 2;
+  // Tiles in shared memory. Deep: as many as an SM of sm_90 holds; otherwise a second block of few
+  // queries fits.
+  static constexpr int kStages = kDeep ? (kGlobal ? 5 : 6) : !kGlobal && kQueries == 16 ? 3 : 2;
+
+  static constexpr int kQueryBytes = kQueries * kHeadDim * 2;
   static constexpr int kTileBytes = kKeyTile * kTileDim * 2;
-  static constexpr int kScoreBytes = kQueries * kScoreStride * 4;
+  static constexpr int kScoreBytes = kColumnParts * kQueries * kScoreStride * 4;
   static constexpr int kProbBytes = kQueries * kProbStride * 2;
   static constexpr int kSharedBytes =
-      kQueryBytes + 2 * kTileBytes + kScoreBytes + kProbBytes + kQueries * 4;
+      kQueryBytes + kStages * kTileBytes + kScoreBytes + kProbBytes + kQueries * 4;
 
   static_assert(kKeysOfWarp % 8 == 0 && kDimsOfWarp % 16 == 0);
   static_assert(kThreads % kKeyTile == 0 && kLanesOfQuery <= kWarpSize);
@@ -54,86 +57,41 @@ __device__ uint32_t row_offset(int row, int chunk, int row_numbers) {
   return static_cast<uint32_t>(row * row_numbers * 2 + ((chunk & ~7) | ((chunk ^ row) & 7)) * 16);
 }
 
-struct KeyRange {
-  int first;
-  int last;  // included
-};
-
-__device__ KeyRange visible_keys(const AttentionArgs& args, int row) {
-  const int position = args.positions[row];
-  if (args.shape.window == 0) return {0, position};
-  return {max(0, position - args.shape.window + 1),
-          args.visible_end == nullptr ? position : args.visible_end[row]};
-}
-
-// Keys that any row of the tile sees. By a whole warp, the same on all lanes.
-__device__ KeyRange tile_keys(const AttentionArgs& args, const GroupTile& rows) {
-  KeyRange range = {0x7fffffff, -1};
-  for (int row = rows.begin + lane_idx(); row < rows.end; row += kWarpSize) {
-    const KeyRange keys = visible_keys(args, row);
-    range.first = min(range.first, keys.first);
-    range.last = max(range.last, keys.last);
-  }
-  range.first = __reduce_min_sync(kAllLanes, range.first);
-  range.last = __reduce_max_sync(kAllLanes, range.last);
-  return range;
-}
-
-struct Block {
-  GroupTile rows;
-  int kv_head;
-  int group;  // query heads of a KV head
-  int num_queries;
-  KeyRange keys;  // of this block's split
-};
-
 template <typename C>
 struct Shared {
   unsigned char* base;
 
   __device__ uint32_t queries() const { return shared_address(base); }
   __device__ uint32_t tile(int i) const {
-    return queries() + static_cast<uint32_t>(C::kQueryBytes + (i & 1) * C::kTileBytes);
+    return queries() + static_cast<uint32_t>(C::kQueryBytes + i % C::kStages * C::kTileBytes);
   }
   __device__ float* scores() const {
-    return reinterpret_cast<float*>(base + C::kQueryBytes + 2 * C::kTileBytes);
+    return reinterpret_cast<float*>(base + C::kQueryBytes + C::kStages * C::kTileBytes);
   }
   __device__ bf16* probs() const {
-    return reinterpret_cast<bf16*>(base + C::kQueryBytes + 2 * C::kTileBytes + C::kScoreBytes);
+    return reinterpret_cast<bf16*>(base + C::kQueryBytes + C::kStages * C::kTileBytes +
+                                   C::kScoreBytes);
   }
   __device__ float* factors() const {
-    return reinterpret_cast<float*>(base + C::kQueryBytes + 2 * C::kTileBytes + C::kScoreBytes +
-                                    C::kProbBytes);
+    return reinterpret_cast<float*>(base + C::kQueryBytes + C::kStages * C::kTileBytes +
+                                    C::kScoreBytes + C::kProbBytes);
   }
 };
 
-// Queries side by side; on global layers in the order of a cache entry, zeros standing before the
-// rotated dimensions of V.
+// Starts copying the queries side by side, columns in the order of key_column().
 template <bool kGlobal, typename C>
-__device__ void load_queries(const AttentionArgs& args, const Block& block, unsigned char* to) {
-  constexpr int kChunks = C::kKeyDim / 8;
-  for (int i = static_cast<int>(threadIdx.x); i < C::kQueryTiles * 16 * kChunks; i += C::kThreads) {
+__device__ void start_queries(const AttentionArgs& args, const Block& block, uint32_t to) {
+  constexpr int kChunks = C::kHeadDim / 8;
+  for (int i = static_cast<int>(threadIdx.x); i < C::kQueries * kChunks; i += C::kThreads) {
     const int query = i / kChunks;
     const int chunk = i % kChunks;
-    uint4 value = make_uint4(0, 0, 0, 0);
-    int dim = chunk * 8;
-    bool has_value = query < block.num_queries;
-    if (kGlobal) {
-      if (dim >= kHeadDimGlobal + kPairs) {
-        dim += kHalf - kHeadDimGlobal - kPairs;
-      } else if (dim >= kHeadDimGlobal) {
-        dim -= kHeadDimGlobal;
-      } else if (dim % kHalf < kPairs) {
-        has_value = false;
-      }
+    const bool is_valid = query < block.num_queries;
+    const uint16_t* from = args.q;
+    if (is_valid) {
+      from +=
+          block.result(args, query) * C::kHeadDim + query_dim<kGlobal>(chunk / 8) + chunk % 8 * 8;
     }
-    if (has_value) {
-      const int64_t row = block.rows.begin + query / block.group;
-      const int64_t head = block.kv_head * block.group + query % block.group;
-      const uint16_t* from = args.q + (row * args.shape.num_heads + head) * C::kHeadDim + dim;
-      value = *reinterpret_cast<const uint4*>(from);
-    }
-    *reinterpret_cast<uint4*>(to + row_offset(query, chunk, C::kKeyDim)) = value;
+    copy_async(to + row_offset(query, chunk, C::kHeadDim), from, is_valid);
   }
 }
 
@@ -148,8 +106,7 @@ __device__ void start_tile(const AttentionArgs& args, const Block& block, int po
   const int key = static_cast<int>(threadIdx.x) / kThreadsOfKey;
   const int p = position + key;
   const bool valid = p >= block.keys.first && p <= block.keys.last;
-  const uint16_t* entry =
-      valid ? args.cache.entry(block.rows.group, block.kv_head, p) : args.cache.data;
+  const uint16_t* entry = valid ? args.cache.entry(block.table, block.kv_head, p) : args.cache.data;
   const int64_t value_offset = valid ? args.cache.value_offset - C::kHeadDim : 0;
 #pragma unroll 4
   for (int i = 0; i < kChunks / kThreadsOfKey; ++i) {
@@ -161,42 +118,49 @@ __device__ void start_tile(const AttentionArgs& args, const Block& block, int po
   }
 }
 
-// S of this warp's 16 queries and its part of the keys.
+// S of this warp's 16 queries, its part of the keys and its part of the columns.
 template <bool kGlobal, typename C>
 __device__ void compute_scores(const Shared<C>& shared, uint32_t tile) {
   constexpr int kTiles = C::kKeysOfWarp / 8;
   const int lane = lane_idx();
   const int first_query = warp_idx() % C::kQueryTiles * 16;
-  const int first_key = warp_idx() / C::kQueryTiles * C::kKeysOfWarp;
-  float sums[kTiles][4] = {};
-#pragma unroll 2
-  for (int chunk = 0; chunk < C::kKeyDim / 8; chunk += 4) {  // 32 numbers: two mma steps
-    // The queries' zeros: nothing to add.
-    if (kGlobal && chunk < kHeadDimGlobal / 8 && chunk * 8 % kHalf < kPairs) continue;
-    uint32_t a[2][4];
+  const int part = warp_idx() / C::kQueryTiles;
+  const int first_key = part % C::kKeyParts * C::kKeysOfWarp;
+  const int first_column = part / C::kKeyParts * C::kColumnsOfWarp;
+  float sums[2][kTiles][4] = {};  // of the even and the odd steps: two chains of dependent products
 #pragma unroll
-    for (int step = 0; step < 2; ++step) {
-      load_matrices(a[step],
-                    shared.queries() + row_offset(first_query + (lane & 15),
-                                                  chunk + step * 2 + (lane >> 4), C::kKeyDim));
-    }
+  for (int i = 0; i < C::kColumnsOfWarp; ++i) {
+    const int from_chunk = (first_column + i) * 8;
+    const int tile_chunk = key_column<kGlobal>(first_column + i) * 8;
 #pragma unroll
-    for (int t = 0; t < kTiles; ++t) {
-      uint32_t b[4];
-      load_matrices(
-          b, tile + row_offset(first_key + t * 8 + (lane & 7), chunk + (lane >> 3), C::kTileDim));
-      mma_bf16(sums[t], a[0], b[0], b[1]);
-      mma_bf16(sums[t], a[1], b[2], b[3]);
+    for (int chunk = 0; chunk < 8; chunk += 4) {  // 32 numbers: two mma steps
+      uint32_t a[2][4];
+#pragma unroll
+      for (int step = 0; step < 2; ++step) {
+        load_matrices(a[step],
+                      shared.queries() + row_offset(first_query + (lane & 15),
+                                                    from_chunk + chunk + step * 2 + (lane >> 4),
+                                                    C::kHeadDim));
+      }
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t) {
+        uint32_t b[4];
+        load_matrices(b, tile + row_offset(first_key + t * 8 + (lane & 7),
+                                           tile_chunk + chunk + (lane >> 3), C::kTileDim));
+        mma_bf16(sums[0][t], a[0], b[0], b[1]);
+        mma_bf16(sums[1][t], a[1], b[2], b[3]);
+      }
     }
   }
-  float* scores =
-      shared.scores() + (first_query + lane / 4) * C::kScoreStride + first_key + (lane % 4) * 2;
+  float* scores = shared.scores() +
+                  (part / C::kKeyParts * C::kQueries + first_query + lane / 4) * C::kScoreStride +
+                  first_key + (lane % 4) * 2;
 #pragma unroll
   for (int t = 0; t < kTiles; ++t) {
-    scores[t * 8] = sums[t][0];
-    scores[t * 8 + 1] = sums[t][1];
-    scores[8 * C::kScoreStride + t * 8] = sums[t][2];
-    scores[8 * C::kScoreStride + t * 8 + 1] = sums[t][3];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      scores[i / 2 * 8 * C::kScoreStride + t * 8 + i % 2] = sums[0][t][i] + sums[1][t][i];
+    }
   }
 }
 
@@ -220,7 +184,12 @@ __device__ void update_softmax(const Shared<C>& shared, int position, Softmax& s
   for (int i = 0; i < kKeys; ++i) {
     const int p = position + sub + i * kLanes;
     const bool visible = p >= state.keys.first && p <= state.keys.last;
-    value[i] = visible ? scores[sub + i * kLanes] : -CUDART_INF_F;
+    float score = scores[sub + i * kLanes];
+#pragma unroll
+    for (int part = 1; part < C::kColumnParts; ++part) {
+      score += scores[part * C::kQueries * C::kScoreStride + sub + i * kLanes];
+    }
+    value[i] = visible ? score : -CUDART_INF_F;
     top = fmaxf(top, value[i]);
   }
 #pragma unroll
@@ -279,13 +248,6 @@ __device__ void add_values(const Shared<C>& shared, uint32_t tile, ValueSums<C>&
   }
 }
 
-// What one query's results become: its share of `out`, or a partial result to be merged.
-struct Output {
-  uint16_t* out;     // null: partial
-  float* partial;    // [num_splits, T, num_heads, head_dim]
-  float* top_total;  // [num_splits, T, num_heads, 2]
-};
-
 // All threads of a query know its softmax; those that hold its sums need the total.
 template <typename C>
 __device__ void write_results(const AttentionArgs& args, const Block& block,
@@ -293,16 +255,11 @@ __device__ void write_results(const AttentionArgs& args, const Block& block,
                               const ValueSums<C>& sums) {
   const int my_query = static_cast<int>(threadIdx.x) / C::kLanesOfQuery;
   const bool is_first = static_cast<int>(threadIdx.x) % C::kLanesOfQuery == 0;
-  const auto result_row = [&](int query) {
-    const int64_t row = block.rows.begin + query / block.group;
-    return row * args.shape.num_heads + block.kv_head * block.group + query % block.group;
-  };
   __syncthreads();  // factors have been read
   if (is_first) {
-    shared.factors()[my_query] = output.out == nullptr ? 1.0f : 1.0f / state.total;
-    if (output.out == nullptr && my_query < block.num_queries) {
-      output.top_total[result_row(my_query) * 2] = state.top;
-      output.top_total[result_row(my_query) * 2 + 1] = state.total;
+    shared.factors()[my_query] = output.is_partial ? 1.0f : 1.0f / state.total;
+    if (output.is_partial && my_query < block.num_queries) {
+      output.partials.top_total[block.result(args, my_query)] = make_float2(state.top, state.total);
     }
   }
   __syncthreads();
@@ -313,170 +270,113 @@ __device__ void write_results(const AttentionArgs& args, const Block& block,
     const int query = first_query + half * 8;
     if (query >= block.num_queries) continue;
     const float factor = shared.factors()[query];
-    const int64_t at = result_row(query) * C::kHeadDim + first_dim;
+    const int64_t at = block.result(args, query) * C::kHeadDim + first_dim;
 #pragma unroll
     for (int t = 0; t < C::kDimsOfWarp / 8; ++t) {
       const float x = sums[t][half * 2] * factor;
       const float y = sums[t][half * 2 + 1] * factor;
-      if (output.out != nullptr) {
-        *reinterpret_cast<__nv_bfloat162*>(output.out + at + t * 8) = __floats2bfloat162_rn(x, y);
-      } else {
-        *reinterpret_cast<float2*>(output.partial + at + t * 8) = make_float2(x, y);
-      }
+      output.write(args, at + t * 8, x, y);
     }
   }
 }
 
 // Grid (splits, KV heads, tiles).
-template <bool kGlobal, int kQueries>
-__global__ void __launch_bounds__(Config<kGlobal, kQueries>::kThreads)
+template <bool kGlobal, int kQueries, bool kDeep>
+__global__ void __launch_bounds__(Config<kGlobal, kQueries, kDeep>::kThreads)
     attention_kernel(AttentionArgs args, AttentionPass pass, Output output) {
-  begin_overlapping_kernel();
-  using C = Config<kGlobal, kQueries>;
+  using C = Config<kGlobal, kQueries, kDeep>;
   BERYL_DYNAMIC_SHARED(unsigned char, memory);
   const Shared<C> shared = {memory};
+  let_next_kernel_start();
   Block block;
-  block.group = args.shape.num_heads / args.shape.num_kv_heads;
-  block.kv_head = static_cast<int>(blockIdx.y);
-  if (!find_group_tile(args.query_start_loc, args.num_segments, kQueries / block.group,
-                       {pass.min_rows, pass.max_rows}, static_cast<int>(blockIdx.z), block.rows)) {
-    return;  // every warp finds the same
-  }
-  block.num_queries = (block.rows.end - block.rows.begin) * block.group;
-  const int split = static_cast<int>(blockIdx.x);
-  KeyRange keys = tile_keys(args, block.rows);
-  const int begin = keys.first / kKeyTile * kKeyTile + split * pass.split_keys;
-  block.keys = {max(keys.first, begin), min(keys.last, begin + pass.split_keys - 1)};
-  if (output.out == nullptr) {
-    const int64_t results = int64_t{split} * args.num_rows * args.shape.num_heads;
-    output.partial += results * C::kHeadDim;
-    output.top_total += results * 2;
-  }
-
+  const bool has_work =
+      find_work(args, pass, {C::kQueries, kKeyTile}, static_cast<int>(blockIdx.z), block);
   Softmax state;
   const int my_query = static_cast<int>(threadIdx.x) / C::kLanesOfQuery;
   state.keys = {1, 0};
   state.top = -CUDART_INF_F;
   state.total = 0;
-  if (my_query < block.num_queries) {
-    state.keys = visible_keys(args, block.rows.begin + my_query / block.group);
-    state.keys.first = max(state.keys.first, block.keys.first);
-    state.keys.last = min(state.keys.last, block.keys.last);
+  if (has_work) state.keys = block.keys_of(args, my_query);
+  wait_for_earlier_kernels();
+  if (!has_work) return;
+  output = output.of_split(args);
+  if (block.keys.first > block.keys.last) return write_nothing(args, block, output);
+
+  const int begin = block.keys.first;
+  const int num_tiles = (block.keys.last - begin) / kKeyTile + 1;
+  const auto start = [&](int i) {
+    if (i < num_tiles) {
+      start_tile<kGlobal, C>(args, block, begin + i * kKeyTile, shared.tile(i));
+    }
+  };
+  for (int i = 0; i < C::kStages - 1; ++i) {
+    start(i);
+    if (i == 0) start_queries<kGlobal, C>(args, block, shared.queries());
+    commit_copies();
   }
-  load_queries<kGlobal, C>(args, block, memory);
-  const int num_tiles = block.keys.last < begin ? 0 : (block.keys.last - begin) / kKeyTile + 1;
-  if (num_tiles > 0) start_tile<kGlobal, C>(args, block, begin, shared.tile(0));
-  commit_copies();
   ValueSums<C> sums = {};
   for (int i = 0; i < num_tiles; ++i) {
-    const int position = begin + i * kKeyTile;
-    wait_copies<0>();
+    wait_copies<C::kStages - 2>();
     __syncthreads();  // the tile is there for all; all are done with the one before
-    if (i + 1 < num_tiles) {
-      start_tile<kGlobal, C>(args, block, position + kKeyTile, shared.tile(i + 1));
-    }
+    start(i + C::kStages - 1);
     commit_copies();
     compute_scores<kGlobal, C>(shared, shared.tile(i));
     __syncthreads();
-    update_softmax<C>(shared, position, state);
+    update_softmax<C>(shared, begin + i * kKeyTile, state);
     __syncthreads();
     add_values<C>(shared, shared.tile(i), sums);
   }
   write_results<C>(args, block, shared, state, output, sums);
 }
 
-// Block (row, head): adds the splits in order. Only rows of the pass's segments were computed.
-__global__ void merge_splits_kernel(AttentionArgs args, AttentionPass pass, Output partial) {
-  begin_overlapping_kernel();
-  const int64_t row = blockIdx.x;
-  const int segment = args.row_segments[row];
-  const int rows = args.query_start_loc[segment + 1] - args.query_start_loc[segment];
-  if (rows < pass.min_rows || rows > pass.max_rows) return;
-  const int64_t result = row * args.shape.num_heads + blockIdx.y;
-  const int64_t stride = int64_t{args.num_rows} * args.shape.num_heads;
-  float top = -CUDART_INF_F;
-  for (int s = 0; s < pass.num_splits; ++s) {
-    top = fmaxf(top, partial.top_total[(s * stride + result) * 2]);
-  }
-  float total = 0;
-  for (int s = 0; s < pass.num_splits; ++s) {
-    const float* split = partial.top_total + (s * stride + result) * 2;
-    if (split[0] != -CUDART_INF_F) total += split[1] * __expf(split[0] - top);
-  }
-  const int head_dim = args.shape.head_dim;
-  for (int i = static_cast<int>(threadIdx.x); i < head_dim; i += static_cast<int>(blockDim.x)) {
-    float sum = 0;
-    for (int s = 0; s < pass.num_splits; ++s) {
-      const float split_top = partial.top_total[(s * stride + result) * 2];
-      if (split_top == -CUDART_INF_F) continue;
-      sum += partial.partial[(s * stride + result) * head_dim + i] * __expf(split_top - top);
-    }
-    reinterpret_cast<bf16*>(args.out)[result * head_dim + i] = from_float<bf16>(sum / total);
-  }
-}
-
-template <bool kGlobal, int kQueries>
-cudaError_t launch_pass(const AttentionArgs& args, const AttentionPass& pass, float* partials,
-                        LaunchStream stream) {
-  using C = Config<kGlobal, kQueries>;
-  Output output = {args.out, nullptr, nullptr};
-  if (pass.num_splits > 1) {
-    const int64_t results = int64_t{pass.num_splits} * args.num_rows * args.shape.num_heads;
-    output = {nullptr, partials, partials + results * C::kHeadDim};
-  }
+template <bool kGlobal, int kQueries, bool kDeep>
+cudaError_t launch_tile(const AttentionArgs& args, const AttentionPass& pass,
+                        const AttentionPartials& partials, LaunchStream stream) {
+  using C = Config<kGlobal, kQueries, kDeep>;
   const dim3 grid(static_cast<unsigned>(pass.num_splits),
                   static_cast<unsigned>(args.shape.num_kv_heads),
                   static_cast<unsigned>(pass.num_tiles));
-  const cudaError_t error =
-      launch_overlapping_kernel(attention_kernel<kGlobal, kQueries>, grid, C::kThreads,
-                                C::kSharedBytes, stream, args, pass, output);
-  if (error != cudaSuccess || pass.num_splits == 1) return error;
-  const dim3 results(static_cast<unsigned>(args.num_rows),
-                     static_cast<unsigned>(args.shape.num_heads));
-  return launch_overlapping_kernel(merge_splits_kernel, results, 128, 0, stream, args, pass,
-                                   output);
+  return launch_overlapping_kernel(attention_kernel<kGlobal, kQueries, kDeep>, grid, C::kThreads,
+                                   C::kSharedBytes, stream, args, pass,
+                                   Output{pass.num_splits > 1, partials});
 }
 
 template <bool kGlobal>
-cudaError_t launch_kind(const AttentionArgs& args, const AttentionPass& pass, float* partials,
-                        LaunchStream stream) {
+cudaError_t launch_kind(const AttentionArgs& args, const AttentionPass& pass,
+                        const AttentionPartials& partials, LaunchStream stream) {
   switch (pass.queries) {
     case 16:
-      return launch_pass<kGlobal, 16>(args, pass, partials, stream);
+      return pass.is_deep ? launch_tile<kGlobal, 16, true>(args, pass, partials, stream)
+                          : launch_tile<kGlobal, 16, false>(args, pass, partials, stream);
     case 32:
-      return launch_pass<kGlobal, 32>(args, pass, partials, stream);
+      return launch_tile<kGlobal, 32, false>(args, pass, partials, stream);
     case 64:
-      return launch_pass<kGlobal, 64>(args, pass, partials, stream);
+      return launch_tile<kGlobal, 64, false>(args, pass, partials, stream);
     default:
       return cudaErrorInvalidValue;
   }
 }
 
 template <bool kGlobal>
-int shared_bytes(int queries) {
-  return queries == 16   ? Config<kGlobal, 16>::kSharedBytes
-         : queries == 32 ? Config<kGlobal, 32>::kSharedBytes
-                         : Config<kGlobal, 64>::kSharedBytes;
+int shared_bytes(const AttentionPass& pass) {
+  if (pass.queries == 16) {
+    return pass.is_deep ? Config<kGlobal, 16, true>::kSharedBytes
+                        : Config<kGlobal, 16, false>::kSharedBytes;
+  }
+  return pass.queries == 32 ? Config<kGlobal, 32, false>::kSharedBytes
+                            : Config<kGlobal, 64, false>::kSharedBytes;
 }
 
 }  // namespace
 
-int attention_shared_bytes(bool is_global, int queries) {
-  return is_global ? shared_bytes<true>(queries) : shared_bytes<false>(queries);
+int tile_attention_shared_bytes(bool is_global, const AttentionPass& pass) {
+  return is_global ? shared_bytes<true>(pass) : shared_bytes<false>(pass);
 }
 
-cudaError_t launch_attention(const AttentionArgs& args, const AttentionPlan& plan, float* partials,
-                             LaunchStream stream) {
-  if (args.num_rows == 0) return cudaSuccess;
-  if (plan.is_generic) return launch_generic_attention(args, stream);
-  for (int i = 0; i < plan.num_passes; ++i) {
-    const AttentionPass& pass = plan.passes[i];
-    const cudaError_t error = args.shape.is_global()
-                                  ? launch_kind<true>(args, pass, partials, stream)
-                                  : launch_kind<false>(args, pass, partials, stream);
-    if (error != cudaSuccess) return error;
-  }
-  return cudaSuccess;
+cudaError_t launch_tile_attention(const AttentionArgs& args, const AttentionPass& pass,
+                                  const AttentionPartials& partials, LaunchStream stream) {
+  return args.shape.is_global() ? launch_kind<true>(args, pass, partials, stream)
+                                : launch_kind<false>(args, pass, partials, stream);
 }
 
 }  // namespace beryl::kernels::cuda

@@ -17,6 +17,8 @@ struct CudaOpsOptions {
   // Dense products and attention with kernels of ours that are slow or plain, for comparisons.
   bool without_cublas = false;
   bool with_generic_attention = false;
+  // Only what sm_80 has too, also where the device could do better.
+  bool without_wgmma = false;
   // Steps are launched kernel by kernel, also those that come back.
   bool without_graphs = false;
   // A kernel starts when the one before has ended, also where the device could overlap them.

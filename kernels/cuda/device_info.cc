@@ -56,6 +56,9 @@ DeviceInfo query_device(int device) {
                    "." + std::to_string(info.compute_minor) + ", 8.0 or newer is needed";
     return info;
   }
+#if defined(BERYL_HAS_SM_90A_CODE)
+  info.has_wgmma = info.compute_major == 9 && info.compute_minor == 0;
+#endif
   info.is_usable = true;
   return info;
 }

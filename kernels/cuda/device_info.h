@@ -14,6 +14,7 @@ struct DeviceInfo {
   int compute_minor = 0;
   int num_sms = 0;
   int max_shared_bytes = 0;  // of a block, opted in
+  bool has_wgmma = false;    // and this build has code for it (sm_90a)
   size_t total_bytes = 0;
   size_t free_bytes = 0;
 };

@@ -1,8 +1,9 @@
-// Products of bf16 rows with bf16 weights, float32 accumulation: out = x * weight^T. Two kernels:
+// Products of bf16 rows with bf16 weights, float32 accumulation: out = x * weight^T. Three kernels:
 //   skinny: few rows a weight; each block streams its share of the weight rows through a ring of
 //           stages in shared memory
 //   tile:   many rows; 64 or 128 x 128 tiles through shared memory
-// Both take dense rows or rows grouped by expert, with sizes that only the device knows.
+//   warpgroup: many rows grouped by expert, on devices with wgmma
+// Rows are dense or grouped by expert, with sizes that only the device knows.
 //
 // Descriptor (MatmulArgs) -> plan (plan_matmul: which kernel, which tile) -> launcher.
 #pragma once
@@ -52,13 +53,15 @@ struct MatmulArgs {
   int64_t weight_stride = 0;
   const int32_t* row_idx = nullptr;  // [num_rows] row of x, or null: the row itself
   const float* row_scale = nullptr;  // [num_rows] factor of each result row (kStore), or null
+
+  int warpgroup_sms = 0;  // multiprocessors of a device with wgmma; 0: without
 };
 
 struct MatmulPlan {
-  enum class Kernel { kSkinny, kTile };
+  enum class Kernel { kSkinny, kTile, kWarpgroup };
   Kernel kernel = Kernel::kSkinny;
-  int tile_rows = 8;      // skinny: kSkinnyShapes; tile: 64, 128
-  int num_row_tiles = 0;  // enough for every division into groups
+  int tile_rows = 8;      // skinny: kSkinnyShapes; tile: 64, 128; warpgroup: 192, 256
+  int num_row_tiles = 0;  // blocks along rows, enough for every division
   // skinny:
   int weight_rows = 64;  // of a stage
   int num_blocks = 0;
@@ -112,6 +115,7 @@ inline int skinny_shared_bytes(const MatmulArgs& args, const MatmulPlan& plan) {
 
 cudaError_t launch_skinny(const MatmulArgs& args, const MatmulPlan& plan, LaunchStream stream);
 cudaError_t launch_tile(const MatmulArgs& args, const MatmulPlan& plan, LaunchStream stream);
+cudaError_t launch_warpgroup(const MatmulArgs& args, const MatmulPlan& plan, LaunchStream stream);
 // Checks the arguments, plans and launches.
 cudaError_t launch_matmul(const MatmulArgs& args, const DeviceLimits& device, LaunchStream stream);
 

@@ -7,10 +7,23 @@
 namespace beryl::kernels::cuda {
 namespace {
 
-// Mean rows of a group up to which streaming its weights beats tiles of 64.
+// Mean rows of a group up to which streaming its weights beats tiles of 64, and warpgroups.
 constexpr int kMaxSkinnyGroupRows = 48;
+constexpr int kMaxSkinnyRowsBesideWarpgroups = 24;
 
 constexpr int kHalfSharedBytes = 113 << 10;  // what two blocks an SM of sm_90 may have each
+
+// What the kernel of warpgroups takes.
+constexpr int kMaxWarpgroupGroups = 1024;  // two numbers each in shared memory
+bool fits_warpgroups(const MatmulArgs& args) {
+  const MatmulJob& job = args.jobs[0];
+  if (args.warpgroup_sms == 0 || args.num_groups == 0 || args.cap > 0) return false;
+  if (args.num_groups > kMaxWarpgroupGroups) return false;
+  if (args.epilogue == Epilogue::kGelu) {
+    return job.up > job.weight && (job.up - job.weight) % kMatmulDepthUnit == 0;
+  }
+  return args.epilogue == Epilogue::kStore && job.num_cols % 16 == 0;
+}
 
 // Tiles of `tile_rows` that num_rows rows in num_groups groups can need: each group may leave one
 // unfilled, and no tile is empty.
@@ -90,8 +103,16 @@ MatmulPlan plan_matmul(const MatmulArgs& args, const DeviceLimits& device) {
   const int groups = std::min(std::max(args.num_groups, 1), std::max(args.num_rows, 1));
   const int mean = (args.num_rows + groups - 1) / groups;
   const bool is_grouped = args.num_groups > 0;
-  const bool is_skinny = mean <= (is_grouped ? kMaxSkinnyGroupRows : max_skinny_rows(args));
+  const int max_skinny = fits_warpgroups(args) ? kMaxSkinnyRowsBesideWarpgroups
+                         : is_grouped          ? kMaxSkinnyGroupRows
+                                               : max_skinny_rows(args);
+  const bool is_skinny = mean <= max_skinny;
   plan.kernel = is_skinny ? MatmulPlan::Kernel::kSkinny : MatmulPlan::Kernel::kTile;
+  if (!is_skinny && fits_warpgroups(args)) {
+    plan.kernel = MatmulPlan::Kernel::kWarpgroup;
+    plan.tile_rows = mean <= 160 ? 192 : 256;
+    return plan;
+  }
   if (is_skinny) {
     plan_skinny(args, mean, device, plan);
   } else {
@@ -106,8 +127,15 @@ cudaError_t launch_matmul(const MatmulArgs& args, const DeviceLimits& device, La
   if (args.num_rows == 0) return cudaSuccess;
   check_args(args);
   const MatmulPlan plan = plan_matmul(args, device);
-  return plan.kernel == MatmulPlan::Kernel::kSkinny ? launch_skinny(args, plan, stream)
-                                                    : launch_tile(args, plan, stream);
+  switch (plan.kernel) {
+    case MatmulPlan::Kernel::kSkinny:
+      return launch_skinny(args, plan, stream);
+    case MatmulPlan::Kernel::kTile:
+      return launch_tile(args, plan, stream);
+    case MatmulPlan::Kernel::kWarpgroup:
+      return launch_warpgroup(args, plan, stream);
+  }
+  return cudaErrorInvalidValue;
 }
 
 }  // namespace beryl::kernels::cuda

@@ -71,7 +71,9 @@ __device__ inline void norm_head(const float* x, const bf16* weight, int n, floa
 }
 
 __device__ inline float gelu_tanh(float z) {
-  return 0.5f * z * (1.0f + tanhf(0.7978845608028654f * (z + 0.044715f * z * z * z)));
+  // (1 + tanh(u)) / 2 = 1 / (1 + e^-2u), to about 1e-6 of the result.
+  const float u = 0.7978845608028654f * (z + 0.044715f * z * z * z);
+  return __fdividef(z, 1.0f + exp2_fast(-2.0f * 1.4426950408889634f * u));
 }
 
 }  // namespace beryl::kernels::cuda

@@ -165,9 +165,13 @@ class CudaAttentionTest : public CudaTest {
   void expect_cpu(const AttentionShape& shape, const Batch& batch, Random& random,
                   const char* what) {
     Problem problem = make_problem(shape, batch, random);
-    EXPECT_LT(relative_error(on(ops(), problem), on_cpu(problem)), kInnerTolerance)
-        << what << (shape.is_global() ? ", global" : ", sliding") << ", block size "
-        << batch.block_size;
+    const FloatMatrix expected = on_cpu(problem);
+    const auto older = cuda::make_cuda_ops({.without_cublas = true, .without_wgmma = true});
+    for (Ops* device : {&ops(), older.get()}) {
+      EXPECT_LT(relative_error(on(*device, problem), expected), kInnerTolerance)
+          << what << (shape.is_global() ? ", global" : ", sliding") << ", block size "
+          << batch.block_size << (device == older.get() ? ", without wgmma" : "");
+    }
   }
 };
 
@@ -198,6 +202,7 @@ TEST_F(CudaAttentionTest, PrefillAgrees) {
     check({{0, 65}}, "a prompt");
     check({{0, longest}}, "a prompt longer than the window");
     check({{200, 33}}, "a later chunk");
+    check({{kIsEmulated ? 500 : 3000, 20}}, "a chunk whose keys are divided");
     check({{90, 1}, {0, 20}, {17, 40}, {7, 2}, {0, 0}, {33, 1}}, "a mixed batch");
   }
 }

@@ -121,9 +121,11 @@ class CudaTest : public testing::Test {
   Ops& ops() { return *ops_; }
   Ops& cpu() { return *cpu_; }
 
-  // Operations that compute with kernels of ours alone, and attention with the generic kernel.
+  // Operations that compute with kernels of ours alone, on what every supported device has, and
+  // attention with the generic kernel.
   std::unique_ptr<Ops> plain_ops() const {
-    return cuda::make_cuda_ops({.without_cublas = true, .with_generic_attention = true});
+    return cuda::make_cuda_ops(
+        {.without_cublas = true, .with_generic_attention = true, .without_wgmma = true});
   }
 
   DeviceTensor on_device(const FloatMatrix& m, DType dtype = DType::kFloat32) {

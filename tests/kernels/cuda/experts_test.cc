@@ -187,6 +187,7 @@ class CudaExpertFfnTest : public CudaExpertsTest {
             random.weights(num * hidden, width, 0.05f), num, hidden, width};
   }
 
+  // The largest of both ways: of this device, and of every supported one.
   double error_of(Experts& experts, const DeviceTensor& gate_up, const DeviceTensor& down,
                   Routing& routing, Random& random) {
     const int num = static_cast<int>(experts.num);
@@ -203,16 +204,30 @@ class CudaExpertFfnTest : public CudaExpertsTest {
     cpu().expert_ffn(experts.view(), copy.view(),
                      {count, groups.offsets.data(), groups.row_idx.data(), groups.weight.data()},
                      expected.view());
+    const DeviceTensor device_x = on_device(x, DType::kBFloat16);
     const DeviceArray<int32_t> offsets(ops(), groups.offsets);
     const DeviceArray<int32_t> row_idx(ops(), groups.row_idx);
     const DeviceArray<float> weight(ops(), groups.weight);
-    const DeviceTensor out = empty(DType::kFloat32, count, experts.hidden);
-    ops().expert_ffn({gate_up.shaped({experts.num, 2 * experts.width, experts.hidden}),
-                      down.shaped({experts.num, experts.hidden, experts.width})},
-                     on_device(x, DType::kBFloat16).view(),
-                     {count, offsets.data(), row_idx.data(), weight.data()}, out.view());
-    return relative_error(out.floats(), expected);
+    ops().download(nullptr, nullptr, 0);  // the other stream must see what was uploaded
+    double error = 0;
+    for (Ops* device : {&ops(), plain_.get()}) {
+      const DeviceTensor out(*device, DType::kFloat32, count, experts.hidden);
+      device->expert_ffn({gate_up.shaped({experts.num, 2 * experts.width, experts.hidden}),
+                          down.shaped({experts.num, experts.hidden, experts.width})},
+                         device_x.view(), {count, offsets.data(), row_idx.data(), weight.data()},
+                         out.view());
+      error = std::max(error, relative_error(out.floats(), expected));
+    }
+    return error;
   }
+
+ private:
+  void SetUp() override {
+    CudaExpertsTest::SetUp();
+    if (!IsSkipped()) plain_ = plain_ops();
+  }
+
+  std::unique_ptr<Ops> plain_;
 };
 
 TEST_F(CudaExpertFfnTest, AgreesAtEverySizeAndDivision) {
@@ -233,6 +248,31 @@ TEST_F(CudaExpertFfnTest, AgreesAtEverySizeAndDivision) {
       return num - 1 - static_cast<int32_t>(k == 0 ? 0 : 1 + row % 3);
     });
     EXPECT_LT(error_of(experts, gate_up, down, last, random), kInnerTolerance) << rows;
+  }
+}
+
+// More than one tile of columns and several steps of k, none of them whole, with every width of the
+// products of warpgroups, and more rows than one tile.
+TEST_F(CudaExpertFfnTest, AgreesWithPartsOfTilesAtEveryWidth) {
+  Random random(6);
+  Experts experts = make_experts(random, 1, kIsEmulated ? 144 : 1424, kIsEmulated ? 72 : 200);
+  const DeviceTensor gate_up = on_device(experts.gate_up);
+  const DeviceTensor down = on_device(experts.down);
+  for (int64_t rows = 25; rows < 330; rows += 16) {
+    Routing routing = make_routing(random, rows, 1, [](int64_t, int64_t) { return 0; });
+    EXPECT_LT(error_of(experts, gate_up, down, routing, random), kInnerTolerance) << rows;
+  }
+}
+
+// So much of k that stages are used again in one tile.
+TEST_F(CudaExpertFfnTest, AgreesWhenStagesComeAround) {
+  Random random(7);
+  Experts experts = make_experts(random, 1, 656, 16);
+  const DeviceTensor gate_up = on_device(experts.gate_up);
+  const DeviceTensor down = on_device(experts.down);
+  for (const int64_t rows : {41, 100, 150}) {
+    Routing routing = make_routing(random, rows, 1, [](int64_t, int64_t) { return 0; });
+    EXPECT_LT(error_of(experts, gate_up, down, routing, random), kInnerTolerance) << rows;
   }
 }
 

@@ -17,13 +17,8 @@ dim3 block_dimensions, grid_dimensions;
 namespace {
 
 constexpr int kMaxThreads = 1024;
+constexpr int kNamedBarriers = 16;
 constexpr int kMaxSharedBytes = 227 << 10;  // of a block of sm_90
-
-[[noreturn]] void fail(const char* what) {
-  std::fprintf(stderr, "emulated device: block (%u, %u, %u), thread %u: %s\n", block_index.x,
-               block_index.y, block_index.z, thread_index.x, what);
-  std::abort();
-}
 
 // Those who arrive wait until all live ones have.
 struct Meeting {
@@ -46,12 +41,6 @@ struct Warp {
   alignas(64) unsigned char values[2][kLanes][kMaxLaneBytes];
 };
 
-struct Copy {
-  uint32_t to;
-  const void* from;
-  bool valid;
-};
-
 struct Thread {
   std::deque<std::vector<Copy>> groups;
   std::vector<Copy> open;
@@ -63,6 +52,7 @@ struct Device {
   std::vector<Thread> threads{kMaxThreads};
   std::vector<Warp> warps{kMaxThreads / kLanes};
   Meeting block;
+  Meeting named[kNamedBarriers];  // __syncthreads() of some threads
   int num_threads = 0;
   int current = 0;
   uint64_t num_waits = 0;   // threads that have waited for earlier kernels
@@ -91,6 +81,7 @@ void run_thread(const std::function<void()>& body) {
   const int self = d.current;
   Warp& warp = d.warps[static_cast<size_t>(self / kLanes)];
   if (!d.threads[static_cast<size_t>(self)].open.empty()) fail("copies were never committed");
+  end_hopper_thread();
   d.threads[static_cast<size_t>(self)].is_done = true;
   ++d.num_events;
   warp.live &= ~(1u << (self % kLanes));
@@ -103,7 +94,9 @@ void run_thread(const std::function<void()>& body) {
 void run_block(const std::function<void()>& body) {
   Device& d = device();
   std::memset(shared_memory(), 0xff, static_cast<size_t>(d.shared_bytes));  // NaN
+  begin_hopper_block(d.num_threads);
   d.block = {};
+  for (Meeting& meeting : d.named) meeting = {};
   d.block.num_live = d.num_threads;
   for (int w = 0; w < (d.num_threads + kLanes - 1) / kLanes; ++w) {
     Warp& warp = d.warps[static_cast<size_t>(w)];
@@ -130,9 +123,28 @@ void run_block(const std::function<void()>& body) {
     }
     if (d.num_events == events) fail("deadlock: a barrier or collective that not all reach");
   }
+  end_hopper_block();
 }
 
 }  // namespace
+
+void fail(const char* what) {
+  std::fprintf(stderr, "emulated device: block (%u, %u, %u), thread %u: %s\n", block_index.x,
+               block_index.y, block_index.z, thread_index.x, what);
+  std::abort();
+}
+
+int current_thread() {
+  return device().current;
+}
+
+void pause() {
+  Fiber::yield();
+}
+
+void note_progress() {
+  ++device().num_events;
+}
 
 void run_grid(dim3 grid, int num_threads, int shared_bytes,
               const std::function<void()>& thread_body) {
@@ -176,6 +188,15 @@ void block_barrier() {
   wait_for(device().block);
 }
 
+void sync_some_threads(int id, int num_threads) {
+  if (id < 1 || id >= kNamedBarriers || num_threads % kLanes != 0)
+    fail("a barrier of some threads");
+  Meeting& meeting = device().named[id];
+  if (meeting.num_arrived > 0 && meeting.num_live != num_threads) fail("sizes of a barrier differ");
+  meeting.num_live = num_threads;
+  wait_for(meeting);
+}
+
 int lane() {
   return device().current % kLanes;
 }
@@ -207,10 +228,15 @@ int shared_memory_bytes() {
   return device().shared_bytes;
 }
 
+unsigned char* shared_bytes_at(uint32_t address, size_t num_bytes) {
+  if (address + num_bytes > static_cast<size_t>(device().shared_bytes))
+    fail("beyond shared memory");
+  return shared_memory() + address;
+}
+
 unsigned char* shared_at(uint32_t address) {
   if (address % 16 != 0) fail("16 bytes of shared memory at an odd address");
-  if (address + 16 > static_cast<uint32_t>(device().shared_bytes)) fail("beyond shared memory");
-  return shared_memory() + address;
+  return shared_bytes_at(address, 16);
 }
 
 void start_copy(uint32_t to, const void* from, bool valid) {
@@ -218,6 +244,24 @@ void start_copy(uint32_t to, const void* from, bool valid) {
   if (reinterpret_cast<uintptr_t>(from) % 16 != 0) fail("copy from an odd address");
   (void)shared_at(to);
   d.threads[static_cast<size_t>(d.current)].open.push_back({to, from, valid});
+}
+
+void land(const Copy& copy) {
+  unsigned char* to = shared_at(copy.to);
+  if (copy.valid) {
+    std::memcpy(to, copy.from, 16);
+  } else {
+    std::memset(to, 0, 16);
+  }
+}
+
+std::vector<Copy> take_copies() {
+  Thread& thread = device().threads[static_cast<size_t>(device().current)];
+  std::vector<Copy> copies = std::exchange(thread.open, {});
+  for (const std::vector<Copy>& group : std::exchange(thread.groups, {})) {
+    copies.insert(copies.end(), group.begin(), group.end());
+  }
+  return copies;
 }
 
 void commit_copies() {
@@ -229,14 +273,10 @@ void wait_copies(int num_pending) {
   Thread& thread = device().threads[static_cast<size_t>(device().current)];
   while (static_cast<int>(thread.groups.size()) > num_pending) {
     for (const Copy& copy : thread.groups.front()) {
-      unsigned char* to = shared_at(copy.to);
-      if (copy.valid) {
-        std::memcpy(to, copy.from, 16);
-      } else {
-        std::memset(to, 0, 16);
-      }
+      land(copy);
     }
     thread.groups.pop_front();
+    note_landed_copies();
   }
 }
 

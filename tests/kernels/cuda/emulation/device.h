@@ -26,6 +26,7 @@
 #include <functional>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #undef __shared__
 #define __shared__ static
@@ -74,6 +75,27 @@ unsigned char* shared_at(uint32_t address);
 void run_waiting_grid(dim3 grid, int num_threads, int shared_bytes,
                       const std::function<void()>& thread_body);
 void count_wait();
+
+// For the emulation itself.
+[[noreturn]] void fail(const char* what);
+int current_thread();
+void pause();          // lets other threads run, until one of them gets further
+void note_progress();  // this one has: a round of all threads without progress is a deadlock
+unsigned char* shared_bytes_at(uint32_t address, size_t num_bytes);  // checked
+
+// Parts of hopper.h that the life of blocks and threads calls.
+void begin_hopper_block(int num_threads);
+void end_hopper_thread();
+void end_hopper_block();
+void note_landed_copies();
+
+struct Copy {
+  uint32_t to;
+  const void* from;
+  bool valid;
+};
+std::vector<Copy> take_copies();  // of this thread, those that have not landed
+void land(const Copy& copy);
 
 void start_copy(uint32_t to, const void* from, bool valid);
 void commit_copies();
@@ -192,6 +214,9 @@ inline float __fmul_rn(float a, float b) {
 }
 inline float __fadd_rn(float a, float b) {
   return a + b;
+}
+inline float __fdividef(float a, float b) {
+  return a / b;
 }
 inline float __expf_emulated(float x) {
   return std::exp(x);
@@ -346,3 +371,5 @@ void wait_copies() {
 }
 
 }  // namespace beryl::kernels::cuda
+
+#include "tests/kernels/cuda/emulation/hopper.h"
