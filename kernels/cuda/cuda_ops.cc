@@ -137,6 +137,7 @@ class CudaOps final : public Ops {
   DeviceBuffer scores_;
   DeviceBuffer place_;
   DeviceBuffer sampling_;
+  DeviceBuffer sampling_work_;
   DeviceBuffer pixels_;
   PatchGrids grids_;
   SamplingBatchPacker packer_;
@@ -465,12 +466,14 @@ void CudaOps::sample(const TensorView& logits, const SamplingBatch& batch, Sampl
   auto* memory = static_cast<std::byte*>(sampling_.reserve(packer_.num_bytes(batch)));
   const std::vector<std::byte>& packed = packer_.pack(batch, vocab_size, memory);
   upload(memory, packed.data(), packed.size());
+  auto* work = sampling_work_.reserve(sampling_work_bytes(batch.num_rows));
   BERYL_CUDA(launch_sample({.logits = logits.f32(),
                             .vocab_size = vocab_size,
                             .num_rows = batch.num_rows,
                             .rows = reinterpret_cast<const SamplingRow*>(memory),
-                            .sampled = sampled},
-                           stream_.get()));
+                            .sampled = sampled,
+                            .work = static_cast<SamplingWork*>(work)},
+                           sampling_needs(batch, vocab_size), stream_.get()));
 }
 
 void CudaOps::cut_patches(const ImageView* images, int num_images, int patch_size,

@@ -156,6 +156,7 @@ T atomicAdd(T* to, T value) {
   *to = before + value;
   return before;
 }
+inline void __threadfence() {}
 inline unsigned atomicOr(unsigned* to, unsigned value) {
   const unsigned before = *to;
   *to = before | value;
