@@ -135,7 +135,7 @@ class CudaOps final : public Ops {
   DeviceBuffer gates_;
   DeviceBuffer partials_;
   DeviceBuffer scores_;
-  DeviceBuffer place_;
+  DeviceBuffer tile_counts_;
   DeviceBuffer sampling_;
   DeviceBuffer sampling_work_;
   DeviceBuffer pixels_;
@@ -186,7 +186,7 @@ void CudaOps::run_repeatable(const StepKey& key, const std::function<void()>& la
     return;
   }
   const StepGraphs::WorkSpace work_space = {projected_.data(), inner_.data(),  gates_.data(),
-                                            partials_.data(),  scores_.data(), place_.data()};
+                                            partials_.data(),  scores_.data(), tile_counts_.data()};
   graphs_.run(key, work_space, main_stream_.get(),
               [&](cudaStream_t stream) { stream_.with(stream, launch); });
 }
@@ -320,12 +320,20 @@ void CudaOps::route(const RouterWeights& weights, const TensorView& x, float eps
   const int64_t num_experts = weights.proj.shape[0];
   const int64_t top_k = topk_idx.shape[1];
   check_rows(x, DType::kFloat32, rows, weights.proj.shape[1]);
-  BERYL_CHECK(x.shape[1] <= kMaxRouterWidth && num_experts <= kMaxRouterExperts);
+  BERYL_CHECK(num_experts <= kMaxRouterExperts);
   BERYL_CHECK(top_k >= 1 && top_k <= std::min<int64_t>(kMaxTopK, num_experts));
   BERYL_CHECK(topk_idx.dtype == DType::kInt32 && topk_idx.shape[0] == rows);
   BERYL_CHECK(topk_weights.shape[0] == rows && topk_weights.shape[1] == top_k);
-  auto* scores = scores_.reserve_of<float>(rows * num_experts);
-  BERYL_CUDA(launch_router_scores(weights, x, eps, scores, stream_.get()));
+  const int num_parts = router_parts(rows, num_experts, x.shape[1], limits_.num_sms);
+  auto* memory = scores_.reserve_of<float>(num_parts * rows * (num_experts + 1));
+  const RouterScores scores = {.dots = memory,
+                               .squares = memory + num_parts * rows * num_experts,
+                               .num_parts = num_parts,
+                               .num_rows = static_cast<int>(rows),
+                               .num_experts = static_cast<int>(num_experts),
+                               .width = static_cast<int>(x.shape[1]),
+                               .eps = eps};
+  BERYL_CUDA(launch_router_scores(weights, x.f32(), scores, stream_.get()));
   BERYL_CUDA(launch_choose_experts(scores, weights.per_expert_scale, topk_idx, topk_weights,
                                    stream_.get()));
 }
@@ -380,10 +388,12 @@ void CudaOps::group_by_expert(const TensorView& topk_idx, const TensorView& topk
   const int64_t top_k = topk_idx.shape[1];
   BERYL_CHECK(topk_idx.dtype == DType::kInt32 && topk_weights.num_elements() == rows * top_k);
   BERYL_CHECK(top_k <= kMaxTopK && rows * top_k <= int64_t{1} << 30);
+  const int64_t work_ints = group_work_ints(static_cast<int>(rows), static_cast<int>(top_k),
+                                            groups.num_local_experts);
   BERYL_CUDA(launch_group_by_expert({.topk_idx = topk_idx.as<const int32_t>(),
                                      .topk_weights = topk_weights.f32(),
                                      .slot_of = slot_of,
-                                     .place = place_.reserve_of<int32_t>(rows * top_k),
+                                     .tile_counts = tile_counts_.reserve_of<int32_t>(work_ints),
                                      .num_rows = static_cast<int>(rows),
                                      .top_k = static_cast<int>(top_k),
                                      .groups = groups},
@@ -426,6 +436,7 @@ void CudaOps::expert_ffn(const ExpertWeights& weights, const TensorView& x,
 
 void CudaOps::tree_sum(const TensorView& in, const TreeSumBatch& batch, const TensorView& out) {
   BERYL_CHECK(in.shape[1] == out.shape[1] && out.shape[0] >= batch.num_rows);
+  BERYL_CHECK(out.shape[1] % kRowUnit == 0);
   BERYL_CUDA(launch_tree_sum(in, batch, out, stream_.get()));
 }
 

@@ -9,7 +9,7 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kMaxWarps = 32;
-constexpr int kSumThreads = 128;
+constexpr int kSumThreads = 64;
 constexpr int kMaxSumDepth = 33;  // open nodes of a tree over 32-bit keys
 constexpr unsigned kMaxBlocks = 4096;
 
@@ -100,39 +100,72 @@ __global__ void merge_ffn_kernel(MergePointers p) {
   }
 }
 
-// Block (row, columns). Leaves come in key order; open nodes are a stack whose borders (highest
-// differing bit of neighbours) decrease, so a bit mask is enough to remember them.
-__global__ void tree_sum_kernel(const float* in, const int32_t* leaf_offsets,
-                                const int32_t* leaf_rows, const int32_t* leaf_keys, int n,
-                                float* out) {
-  begin_overlapping_kernel();
-  __shared__ float open[kMaxSumDepth][kSumThreads];
-  const int row = static_cast<int>(blockIdx.x);
-  const int col = static_cast<int>(blockIdx.y) * kSumThreads + static_cast<int>(threadIdx.x);
-  if (col >= n) return;  // no barriers below: each thread uses its own column of `open`
-  const int t = static_cast<int>(threadIdx.x);
+__device__ float4 operator+(const float4& a, const float4& b) {
+  return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
+}
+
+// Nodes of the tree that are not complete, a column of four numbers a thread. Leaves come in key
+// order; the borders of open nodes (highest differing bit of neighbours) decrease, so a bit mask is
+// enough to remember them. The last node is in a register, the ones before it in shared memory.
+struct OpenNodes {
+  float4 (*nodes)[kSumThreads];
+  float4 last = {};
   int depth = 0;
   uint32_t borders = 0;
   uint32_t last_key = 0;
-  for (int leaf = leaf_offsets[row]; leaf < leaf_offsets[row + 1]; ++leaf) {
-    const int32_t from = leaf_rows[leaf];
-    if (from < 0) continue;
-    const auto key = static_cast<uint32_t>(leaf_keys[leaf]);
+
+  __device__ void push(const float4& leaf, uint32_t key) {
     if (depth > 0) {
       const uint32_t border = 1u << (31 - __clz(static_cast<int>(key ^ last_key)));
       while (borders != 0 && (borders & (~borders + 1)) < border) {
         borders &= borders - 1;
-        open[depth - 2][t] += open[depth - 1][t];
-        --depth;
+        join();
       }
       borders |= border;
+      nodes[depth - 1][threadIdx.x] = last;
     }
-    open[depth++][t] = in[int64_t{from} * n + col];
+    last = leaf;
+    ++depth;
     last_key = key;
   }
-  float total = depth > 0 ? open[depth - 1][t] : 0.0f;
-  for (int d = depth - 2; d >= 0; --d) total = open[d][t] + total;
-  out[int64_t{row} * n + col] = total;
+  __device__ void join() {
+    last = nodes[depth - 2][threadIdx.x] + last;
+    --depth;
+  }
+};
+
+// Block (row, columns). A few leaves are loaded before any of them is added.
+__global__ void __launch_bounds__(kSumThreads)
+    tree_sum_kernel(const float* in, TreeSumBatch batch, int n, float* out) {
+  begin_overlapping_kernel();
+  constexpr int kLoads = 8;
+  __shared__ float4 nodes[kMaxSumDepth - 1][kSumThreads];
+  const int row = static_cast<int>(blockIdx.x);
+  const int col = (static_cast<int>(blockIdx.y) * kSumThreads + static_cast<int>(threadIdx.x)) * 4;
+  if (col >= n) return;  // no barriers below: each thread uses its own column of `nodes`
+  OpenNodes open = {nodes};
+  const int end = batch.leaf_offsets[row + 1];
+  for (int first = batch.leaf_offsets[row]; first < end; first += kLoads) {
+    int32_t rows[kLoads];
+    int32_t keys[kLoads];
+    float4 leaves[kLoads];
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      rows[i] = first + i < end ? batch.leaf_rows[first + i] : -1;
+      keys[i] = first + i < end ? batch.leaf_keys[first + i] : 0;
+    }
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      leaves[i] = {};
+      if (rows[i] >= 0) leaves[i] = *reinterpret_cast<const float4*>(in + int64_t{rows[i]} * n + col);
+    }
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      if (rows[i] >= 0) open.push(leaves[i], static_cast<uint32_t>(keys[i]));
+    }
+  }
+  while (open.depth > 1) open.join();
+  *reinterpret_cast<float4*>(out + int64_t{row} * n + col) = open.last;
 }
 
 __global__ void softcap_kernel(float* x, int64_t count, float cap) {
@@ -225,10 +258,9 @@ cudaError_t launch_tree_sum(const TensorView& in, const TreeSumBatch& batch, con
   if (batch.num_rows == 0) return cudaSuccess;
   const auto n = static_cast<int>(out.shape[1]);
   const dim3 grid(static_cast<unsigned>(batch.num_rows),
-                  static_cast<unsigned>((n + kSumThreads - 1) / kSumThreads));
-  return launch_overlapping_kernel(tree_sum_kernel, grid, kSumThreads, 0, stream, in.f32(),
-                                   batch.leaf_offsets, batch.leaf_rows, batch.leaf_keys, n,
-                                   out.f32());
+                  static_cast<unsigned>((n + kSumThreads * 4 - 1) / (kSumThreads * 4)));
+  return launch_overlapping_kernel(tree_sum_kernel, grid, kSumThreads, 0, stream, in.f32(), batch,
+                                   n, out.f32());
 }
 
 cudaError_t launch_softcap(float* x, int64_t count, float cap, LaunchStream stream) {

@@ -127,6 +127,16 @@ inline unsigned __ballot_sync(unsigned, bool predicate) {
   }
   return mask;
 }
+template <typename T>
+unsigned __match_any_sync(unsigned, T value) {
+  namespace e = ::beryl::emulation;
+  const unsigned char* all = e::exchange("match_any", &value, sizeof(value));
+  unsigned mask = 0;
+  for (int i = 0; i < e::kLanes; ++i) {
+    if (e::lane_value<T>(all, i) == value && (e::live_lanes() >> i & 1) != 0) mask |= 1u << i;
+  }
+  return mask;
+}
 namespace beryl::emulation {
 template <typename T, typename Join>
 T reduce(const char* operation, T value, const Join& join) {
