@@ -5,6 +5,7 @@
 #include <cstring>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "kernels/cuda/dense_matmul.h"
 #include "kernels/cuda/device_buffer.h"
 #include "kernels/cuda/matmul.h"
+#include "kernels/cuda/norms.h"
 #include "kernels/cuda/patch_grids.h"
 #include "kernels/cuda/patches.h"
 #include "kernels/cuda/pinned_buffer.h"
@@ -41,6 +43,34 @@ void check_rows(const TensorView& tensor, DType dtype, int64_t num_rows, int64_t
 
 void check_norm_weight(const TensorView& weight, int64_t n) {
   BERYL_CHECK(weight.empty() || (weight.dtype == DType::kBFloat16 && weight.num_elements() == n));
+  BERYL_CHECK(reinterpret_cast<uintptr_t>(weight.data) % 16 == 0);
+}
+
+// Norms that one kernel computes together with what comes before; nothing where it cannot.
+std::optional<NormsThen> norms_then(std::span<const NormOutput> norms, int64_t rows, int64_t n) {
+  if (norms.size() > kMaxNormsThen) return std::nullopt;
+  NormsThen then;
+  for (const NormOutput& norm : norms) {
+    if (norm.out.dtype != DType::kBFloat16 || norm.weight.empty()) return std::nullopt;
+    check_rows(norm.out, DType::kBFloat16, rows, n);
+    check_norm_weight(norm.weight, n);
+    then.weight[then.count] = norm.weight.bf16();
+    then.out[then.count++] = norm.out.as<uint16_t>();
+  }
+  return then;
+}
+
+void check_merge(const FfnMergeWeights& weights, const TensorView& dense,
+                 const TensorView& residual) {
+  const int64_t n = dense.shape[1];
+  check_rows(dense, DType::kFloat32, dense.shape[0], n);
+  check_rows(residual, DType::kFloat32, dense.shape[0], n);
+  for (const TensorView* weight :
+       {&weights.dense_norm, &weights.experts_norm, &weights.post_norm}) {
+    BERYL_CHECK(!weight->empty());
+    check_norm_weight(*weight, n);
+  }
+  BERYL_CHECK(n <= kMaxNormWidth);
 }
 
 void warn_on_stderr(const std::string& line) {
@@ -78,7 +108,11 @@ class CudaOps final : public Ops {
   void rms_norm(const TensorView& x, const TensorView& weight, float eps,
                 const TensorView& out) override;
   void add_rms_norm(const TensorView& x, const TensorView& weight, float eps,
-                    const TensorView& residual) override;
+                    const TensorView& residual) override {
+    add_rms_norm_then(x, weight, eps, residual, {});
+  }
+  void add_rms_norm_then(const TensorView& x, const TensorView& weight, float eps,
+                         const TensorView& residual, std::span<const NormOutput> norms) override;
   void linear(const TensorView& x, const TensorView& weight, const TensorView& out) override;
   void attention_inputs(const AttentionShape& shape, const AttentionWeights& weights,
                         const TensorView& x, const BatchView& batch, const KvCacheView& cache,
@@ -96,6 +130,9 @@ class CudaOps final : public Ops {
   void tree_sum(const TensorView& in, const TreeSumBatch& batch, const TensorView& out) override;
   void merge_ffn(const FfnMergeWeights& weights, const TensorView& dense, const TensorView& experts,
                  float eps, const TensorView& residual) override;
+  void sum_and_merge_ffn(const FfnMergeWeights& weights, const TensorView& dense,
+                         const ExpertSums& experts, float eps, const TensorView& residual,
+                         std::span<const NormOutput> norms) override;
   void logits(const TensorView& x, const TensorView& table, float cap,
               const TensorView& out) override;
   void sample(const TensorView& logits, const SamplingBatch& batch, SampledToken* sampled) override;
@@ -202,16 +239,23 @@ void CudaOps::rms_norm(const TensorView& x, const TensorView& weight, float eps,
   check_rows(x, DType::kFloat32, x.shape[0], x.shape[1]);
   check_rows(out, out.dtype, x.shape[0], x.shape[1]);
   check_norm_weight(weight, x.shape[1]);
-  BERYL_CHECK(out.dtype != DType::kInt32);
+  BERYL_CHECK(out.dtype != DType::kInt32 && x.shape[1] <= kMaxNormWidth);
   BERYL_CUDA(launch_rms_norm(x, weight, eps, out, stream_.get()));
 }
 
-void CudaOps::add_rms_norm(const TensorView& x, const TensorView& weight, float eps,
-                           const TensorView& residual) {
-  check_rows(x, DType::kFloat32, x.shape[0], x.shape[1]);
-  check_rows(residual, DType::kFloat32, x.shape[0], x.shape[1]);
-  check_norm_weight(weight, x.shape[1]);
-  BERYL_CUDA(launch_add_rms_norm(x, weight, eps, residual, stream_.get()));
+void CudaOps::add_rms_norm_then(const TensorView& x, const TensorView& weight, float eps,
+                                const TensorView& residual, std::span<const NormOutput> norms) {
+  const int64_t n = x.shape[1];
+  check_rows(x, DType::kFloat32, x.shape[0], n);
+  check_rows(residual, DType::kFloat32, x.shape[0], n);
+  check_norm_weight(weight, n);
+  BERYL_CHECK(n <= kMaxNormWidth);
+  const std::optional<NormsThen> then = norms_then(norms, x.shape[0], n);
+  if (!then) {
+    Ops::add_rms_norm_then(x, weight, eps, residual, norms);
+    return;
+  }
+  BERYL_CUDA(launch_add_rms_norm(x, weight, eps, residual, *then, stream_.get()));
 }
 
 void CudaOps::multiply(MatmulArgs args) {
@@ -442,18 +486,37 @@ void CudaOps::tree_sum(const TensorView& in, const TreeSumBatch& batch, const Te
 
 void CudaOps::merge_ffn(const FfnMergeWeights& weights, const TensorView& dense,
                         const TensorView& experts, float eps, const TensorView& residual) {
-  const int64_t rows = dense.shape[0];
-  const int64_t n = dense.shape[1];
-  for (const TensorView* tensor : {&dense, &experts, &residual}) {
-    check_rows(*tensor, DType::kFloat32, rows, n);
+  check_merge(weights, dense, residual);
+  check_rows(experts, DType::kFloat32, dense.shape[0], dense.shape[1]);
+  BERYL_CUDA(launch_merge_ffn({.weights = weights,
+                               .dense = dense,
+                               .experts = experts,
+                               .residual = residual,
+                               .eps = eps},
+                              stream_.get()));
+}
+
+void CudaOps::sum_and_merge_ffn(const FfnMergeWeights& weights, const TensorView& dense,
+                                const ExpertSums& experts, float eps, const TensorView& residual,
+                                std::span<const NormOutput> norms) {
+  check_merge(weights, dense, residual);
+  const std::optional<NormsThen> then = norms_then(norms, dense.shape[0], dense.shape[1]);
+  const int leaves = experts.batch.leaves_per_row;
+  if (!then || leaves < 1 || leaves > kMaxMergedLeaves) {
+    Ops::sum_and_merge_ffn(weights, dense, experts, eps, residual, norms);
+    return;
   }
-  for (const TensorView* weight :
-       {&weights.dense_norm, &weights.experts_norm, &weights.post_norm}) {
-    BERYL_CHECK(!weight->empty());
-    check_norm_weight(*weight, n);
-  }
-  BERYL_CHECK(n <= kMaxMergeWidth);
-  BERYL_CUDA(launch_merge_ffn({weights, dense, experts, residual, eps}, stream_.get()));
+  BERYL_CHECK(experts.results.dtype == DType::kFloat32);
+  BERYL_CHECK(experts.results.shape[1] == dense.shape[1]);
+  BERYL_CHECK(experts.batch.num_rows == dense.shape[0]);
+  BERYL_CUDA(launch_merge_ffn({.weights = weights,
+                               .dense = dense,
+                               .experts = experts.results,
+                               .leaves = &experts.batch,
+                               .residual = residual,
+                               .eps = eps,
+                               .then = *then},
+                              stream_.get()));
 }
 
 void CudaOps::logits(const TensorView& x, const TensorView& table, float cap,
