@@ -432,8 +432,8 @@ void CudaOps::group_by_expert(const TensorView& topk_idx, const TensorView& topk
   const int64_t top_k = topk_idx.shape[1];
   BERYL_CHECK(topk_idx.dtype == DType::kInt32 && topk_weights.num_elements() == rows * top_k);
   BERYL_CHECK(top_k <= kMaxTopK && rows * top_k <= int64_t{1} << 30);
-  const int64_t work_ints = group_work_ints(static_cast<int>(rows), static_cast<int>(top_k),
-                                            groups.num_local_experts);
+  const int64_t work_ints =
+      group_work_ints(static_cast<int>(rows), static_cast<int>(top_k), groups.num_local_experts);
   BERYL_CUDA(launch_group_by_expert({.topk_idx = topk_idx.as<const int32_t>(),
                                      .topk_weights = topk_weights.f32(),
                                      .slot_of = slot_of,
@@ -488,12 +488,9 @@ void CudaOps::merge_ffn(const FfnMergeWeights& weights, const TensorView& dense,
                         const TensorView& experts, float eps, const TensorView& residual) {
   check_merge(weights, dense, residual);
   check_rows(experts, DType::kFloat32, dense.shape[0], dense.shape[1]);
-  BERYL_CUDA(launch_merge_ffn({.weights = weights,
-                               .dense = dense,
-                               .experts = experts,
-                               .residual = residual,
-                               .eps = eps},
-                              stream_.get()));
+  BERYL_CUDA(launch_merge_ffn(
+      {.weights = weights, .dense = dense, .experts = experts, .residual = residual, .eps = eps},
+      stream_.get()));
 }
 
 void CudaOps::sum_and_merge_ffn(const FfnMergeWeights& weights, const TensorView& dense,

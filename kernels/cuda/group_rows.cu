@@ -127,8 +127,7 @@ __device__ void write_leaves(const GroupArgs& args, const Tile& tile, const int3
     args.groups.leaf_rows[to] = is_held ? places[i] : -1;
     args.groups.leaf_keys[to] = is_held ? ids[i] : 0;
     if (i == first) {
-      args.groups.leaf_offsets[tile.first / args.top_k + row + 1] =
-          tile.first + first + args.top_k;
+      args.groups.leaf_offsets[tile.first / args.top_k + row + 1] = tile.first + first + args.top_k;
     }
   }
 }
@@ -197,8 +196,8 @@ cudaError_t launch_group_by_expert(const GroupArgs& args, LaunchStream stream) {
   const int tiles = num_tiles(args.num_rows, args.top_k);
   const int slot_bytes = args.groups.num_local_experts * static_cast<int>(sizeof(int));
   if (tiles > 1) {
-    const cudaError_t error = launch_overlapping_kernel(
-        count_kernel, static_cast<unsigned>(tiles), kThreads, slot_bytes, stream, args);
+    const cudaError_t error = launch_overlapping_kernel(count_kernel, static_cast<unsigned>(tiles),
+                                                        kThreads, slot_bytes, stream, args);
     if (error != cudaSuccess) return error;
   }
   const int shared_bytes =

@@ -183,9 +183,8 @@ __global__ void __launch_bounds__(kMaxThreads) merge_ffn_kernel(MergePointers p)
     for (int i = 0; i < kVectors; ++i) {
       experts.v[i] = make_float4(0, 0, 0, 0);
       if (column(i) >= n) break;
-      experts.v[i] =
-          sum_leaves(p.experts, p.leaves, static_cast<int>(blockIdx.x), n, column(i),
-                     nodes + threadIdx.x, static_cast<int>(blockDim.x));
+      experts.v[i] = sum_leaves(p.experts, p.leaves, static_cast<int>(blockIdx.x), n, column(i),
+                                nodes + threadIdx.x, static_cast<int>(blockDim.x));
     }
   } else {
     experts.load(p.experts + first, n);
@@ -204,8 +203,7 @@ __global__ void __launch_bounds__(kMaxThreads) merge_ffn_kernel(MergePointers p)
   for (int i = 0; i < kVectors; ++i) {
     const int at = column(i);
     if (at >= n) break;
-    const float4 sum =
-        add(residual.v[i], scaled(dense.v[i], factor, load_weight(p.post_norm, at)));
+    const float4 sum = add(residual.v[i], scaled(dense.v[i], factor, load_weight(p.post_norm, at)));
     residual.v[i] = make_float4(sum.x * p.layer_scalar, sum.y * p.layer_scalar,
                                 sum.z * p.layer_scalar, sum.w * p.layer_scalar);
     store(p.residual + first + at, residual.v[i]);

@@ -92,8 +92,8 @@ __device__ void copy_weights(const ScoresArgs& args, int first_expert, int k, bf
   }
 }
 
-// Adds the products of one chunk. They have sums of their own, because tensor cores cut off what they
-// add, where an addition here rounds.
+// Adds the products of one chunk. They have sums of their own, because tensor cores cut off what
+// they add, where an addition here rounds.
 __device__ void multiply_chunk(const bf16* weights, const bf16 (&planes)[kPlanes][kRows * kStride],
                                float (&sums)[kWarpExperts / 8][4]) {
   float chunk[kWarpExperts / 8][4] = {};
@@ -105,8 +105,8 @@ __device__ void multiply_chunk(const bf16* weights, const bf16 (&planes)[kPlanes
     uint32_t b[kWarpExperts / 16][4];
 #pragma unroll
     for (int i = 0; i < kWarpExperts / 16; ++i) {
-      load_matrices(b[i], shared_address(weights + (expert + i * 16) * kStride + k +
-                                         lane / 8 % 2 * 8));
+      load_matrices(b[i],
+                    shared_address(weights + (expert + i * 16) * kStride + k + lane / 8 % 2 * 8));
     }
 #pragma unroll
     for (int p = 0; p < kPlanes; ++p) {
@@ -190,8 +190,7 @@ __global__ void __launch_bounds__(kThreads) router_scores_kernel(ScoresArgs args
 }  // namespace
 
 int router_parts(int64_t num_rows, int64_t num_experts, int64_t width, int num_sms) {
-  const int64_t tiles =
-      (num_rows + kRows - 1) / kRows * ((num_experts + kExperts - 1) / kExperts);
+  const int64_t tiles = (num_rows + kRows - 1) / kRows * ((num_experts + kExperts - 1) / kExperts);
   const int64_t chunks = (width + kDepth - 1) / kDepth;
   const int64_t wanted = std::clamp<int64_t>(num_sms / std::max<int64_t>(tiles, 1), 1, chunks);
   const int64_t chunks_per_part = (chunks + wanted - 1) / wanted;

@@ -139,11 +139,10 @@ cudaError_t launch_choose(const RouterScores& scores, const TensorView& per_expe
                           LaunchStream stream) {
   constexpr int kBlockRows = kNumWarps / kRowWarps;
   const auto blocks = static_cast<unsigned>((scores.num_rows + kBlockRows - 1) / kBlockRows);
-  return launch_overlapping_kernel(choose_experts_kernel<kLaneExperts, kRowWarps>, blocks, kThreads,
-                                   0, stream, scores,
-                                   reinterpret_cast<const bf16*>(per_expert_scale.bf16()),
-                                   static_cast<int>(topk_idx.shape[1]), topk_idx.as<int32_t>(),
-                                   topk_weights.f32());
+  return launch_overlapping_kernel(
+      choose_experts_kernel<kLaneExperts, kRowWarps>, blocks, kThreads, 0, stream, scores,
+      reinterpret_cast<const bf16*>(per_expert_scale.bf16()), static_cast<int>(topk_idx.shape[1]),
+      topk_idx.as<int32_t>(), topk_weights.f32());
 }
 
 }  // namespace
@@ -153,11 +152,11 @@ cudaError_t launch_choose_experts(const RouterScores& scores, const TensorView& 
                                   LaunchStream stream) {
   if (scores.num_rows == 0) return cudaSuccess;
   const bool is_few = scores.num_rows <= kFewRows;
-  const auto launch = scores.num_experts > kFewLaneExperts * kWarpSize
-                          ? is_few ? launch_choose<kMaxLaneExperts, kNumWarps>
-                                   : launch_choose<kMaxLaneExperts, 1>
-                      : is_few ? launch_choose<kFewLaneExperts, kNumWarps>
-                               : launch_choose<kFewLaneExperts, 1>;
+  const auto launch =
+      scores.num_experts > kFewLaneExperts * kWarpSize
+          ? is_few ? launch_choose<kMaxLaneExperts, kNumWarps> : launch_choose<kMaxLaneExperts, 1>
+      : is_few ? launch_choose<kFewLaneExperts, kNumWarps>
+               : launch_choose<kFewLaneExperts, 1>;
   return launch(scores, per_expert_scale, topk_idx, topk_weights, stream);
 }
 

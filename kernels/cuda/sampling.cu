@@ -94,8 +94,7 @@ __device__ int draw_nucleus(const SamplingRow& params, const Row& row, const Sam
   const Source source = listed_source(row, work, work.num_listed, shared);
   Candidates last;
   last.min_bucket = last.max_bucket = work.border;
-  last.min_key =
-      select_key(row, source, last, work.nucleus_mass - work.before_border, shared);
+  last.min_key = select_key(row, source, last, work.nucleus_mass - work.before_border, shared);
   last.min_mass = params.min_p;
   Candidates first;
   first.min_mass = params.min_p;

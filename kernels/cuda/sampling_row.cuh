@@ -31,16 +31,16 @@ constexpr int kListCapacity = 8192;
 
 // Of one row.
 struct SamplingWork {
-  u64 segment_best[kMaxSegments];     // largest key of each, 0: no token is possible
-  u64 block_best[kMaxSegmentBlocks];  // of kSegmentWarps segments each
-  u64 segment_mass[kMaxSegments];     // drawn by id
+  u64 segment_best[kMaxSegments];      // largest key of each, 0: no token is possible
+  u64 block_best[kMaxSegmentBlocks];   // of kSegmentWarps segments each
+  u64 segment_mass[kMaxSegments];      // drawn by id
   double segment_total[kMaxSegments];  // sums of exp(logit - top)
   u64 bucket_mass[kNumBuckets];
-  u64 before_border;    // mass of the buckets before `border`
-  u64 nucleus_mass;     // at which the nucleus ends
-  unsigned num_blocks;  // that have added their buckets
-  unsigned num_listed;  // counts on beyond kListCapacity
-  int border;           // the bucket in which the nucleus ends
+  u64 before_border;        // mass of the buckets before `border`
+  u64 nucleus_mass;         // at which the nucleus ends
+  unsigned num_blocks;      // that have added their buckets
+  unsigned num_listed;      // counts on beyond kListCapacity
+  int border;               // the bucket in which the nucleus ends
   u64 list[kListCapacity];  // keys of the tokens of that bucket, or of the largest logits
 };
 
@@ -61,8 +61,7 @@ __host__ __device__ inline bool needs_nucleus(const SamplingRow& params, int voc
   return params.temperature > 0 && params.top_p < 1 && !has_top_k(params, vocab_size);
 }
 __host__ __device__ inline bool needs_masses(const SamplingRow& params, int vocab_size) {
-  return params.num_top_logprobs >= 0 ||
-         (params.temperature > 0 && !has_top_k(params, vocab_size));
+  return params.num_top_logprobs >= 0 || (params.temperature > 0 && !has_top_k(params, vocab_size));
 }
 
 struct Row {

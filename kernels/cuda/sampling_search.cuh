@@ -1,7 +1,7 @@
 // Searches by one block among the candidates of a row. A threshold (the k-th largest logit, the end
 // of a nucleus, the drawn token) is where weights, added from the largest key down, reach a goal.
-// Few candidates are sorted, a thread each; among many the key is found digit by digit with weighted
-// histograms, without sorting.
+// Few candidates are sorted, a thread each; among many the key is found digit by digit with
+// weighted histograms, without sorting.
 #pragma once
 
 #include "kernels/cuda/sampling_row.cuh"
@@ -127,8 +127,8 @@ __device__ inline void find_digit(int num_bins, u64 goal, SearchShared& shared) 
 
 // The key at which the weights of candidates, largest key first, reach `goal`; 1 <= goal <= their
 // total.
-__device__ inline u64 select_key(const Row& row, const Source& source,
-                                 const Candidates& candidates, u64 goal, SearchShared& shared) {
+__device__ inline u64 select_key(const Row& row, const Source& source, const Candidates& candidates,
+                                 u64 goal, SearchShared& shared) {
   if (source.is_sorted) {
     const u64 weight = sorted_weight(row, source, candidates, shared);
     u64 total;

@@ -44,8 +44,8 @@ struct OpenNodes {
   }
 };
 
-// Columns col .. col + 3 of the sum of a row; 0 without leaves. Several leaves are loaded before any
-// of them is added.
+// Columns col .. col + 3 of the sum of a row; 0 without leaves. Several leaves are loaded before
+// any of them is added.
 __device__ inline float4 sum_leaves(const float* in, const TreeSumBatch& batch, int row, int n,
                                     int col, float4* nodes, int stride) {
   constexpr int kLoads = 8;

@@ -173,8 +173,8 @@ Status Decoder::feed_forward_block(int layer, const DecoderBatch& batch, LayerOb
   return Status::ok();
 }
 
-// The feed-forward block's result for rows [first_row, first_row + batch.num_rows), and what the next
-// layer begins with.
+// The feed-forward block's result for rows [first_row, first_row + batch.num_rows), and what the
+// next layer begins with.
 void Decoder::merge_rows(int layer, int num_rows, const TensorView& results,
                          const kernels::TreeSumBatch& batch, int64_t first_row) {
   const auto& layers = parts_.weights.layers();
@@ -183,12 +183,11 @@ void Decoder::merge_rows(int layer, int num_rows, const TensorView& results,
   std::array<kernels::NormOutput, 1> norms;
   const bool has_next = next < layers.size();
   if (has_next) norms[0] = {layers[next].input_layernorm, part(workspace_.normed(num_rows))};
-  parts_.ops.sum_and_merge_ffn(layers[next - 1].merge, part(workspace_.block_out(num_rows)),
-                               {.results = results,
-                                .batch = batch,
-                                .sums = part(workspace_.experts_out(num_rows))},
-                               parts_.config.rms_norm_eps, part(workspace_.residual(num_rows)),
-                               std::span(norms).first(has_next ? 1 : 0));
+  parts_.ops.sum_and_merge_ffn(
+      layers[next - 1].merge, part(workspace_.block_out(num_rows)),
+      {.results = results, .batch = batch, .sums = part(workspace_.experts_out(num_rows))},
+      parts_.config.rms_norm_eps, part(workspace_.residual(num_rows)),
+      std::span(norms).first(has_next ? 1 : 0));
 }
 
 // selected = final norm of the rows whose logits are wanted.
