@@ -132,6 +132,17 @@ __device__ void write_leaves(const GroupArgs& args, const Tile& tile, const int3
   }
 }
 
+// Lanes with the same slot; of no slot, nothing certain. Bit by bit: match instructions take longer.
+__device__ unsigned lanes_of_slot(int slot, int num_slots) {
+  unsigned lanes = __ballot_sync(kAllLanes, slot >= 0);
+  for (int bit = 1; bit < num_slots; bit *= 2) {
+    const bool is_set = (slot & bit) != 0;
+    const unsigned set = __ballot_sync(kAllLanes, is_set);
+    lanes &= is_set ? set : ~set;
+  }
+  return lanes;
+}
+
 __global__ void __launch_bounds__(kThreads) group_kernel(GroupArgs args) {
   begin_overlapping_kernel();
   BERYL_DYNAMIC_SHARED(int, places);  // [kTileEntries]
@@ -155,7 +166,7 @@ __global__ void __launch_bounds__(kThreads) group_kernel(GroupArgs args) {
   int* mine = warp_counts + warp_idx() * num_slots;
 #pragma unroll
   for (int r = 0; r < kRounds; ++r) {
-    const unsigned peers = __match_any_sync(kAllLanes, slots[r]);
+    const unsigned peers = lanes_of_slot(slots[r], num_slots);
     const int before = __popc(peers & ((1u << lane_idx()) - 1));
     if (slots[r] >= 0) ranks[r] = mine[slots[r]] + before;
     __syncwarp();

@@ -165,6 +165,7 @@ template <int kVectors, bool kHasLeaves>
 __global__ void __launch_bounds__(kMaxThreads) merge_ffn_kernel(MergePointers p) {
   BERYL_DYNAMIC_SHARED(float4, nodes);  // [kMaxMergedLeaves - 1, blockDim.x] with leaves
   __shared__ float scratch[kMaxWarps];
+  __shared__ float2 pair_scratch[kMaxWarps];
   let_next_kernel_start();
   prefetch_weight(p.dense_norm, p.n);
   prefetch_weight(p.experts_norm, p.n);
@@ -189,8 +190,10 @@ __global__ void __launch_bounds__(kMaxThreads) merge_ffn_kernel(MergePointers p)
   } else {
     experts.load(p.experts + first, n);
   }
-  const float dense_factor = norm_factor(block_sum(dense.sum_of_squares(), scratch), n, p.eps);
-  const float experts_factor = norm_factor(block_sum(experts.sum_of_squares(), scratch), n, p.eps);
+  const float2 sums =
+      block_sum(make_float2(dense.sum_of_squares(), experts.sum_of_squares()), pair_scratch);
+  const float dense_factor = norm_factor(sums.x, n, p.eps);
+  const float experts_factor = norm_factor(sums.y, n, p.eps);
 #pragma unroll
   for (int i = 0; i < kVectors; ++i) {
     const int at = column(i);

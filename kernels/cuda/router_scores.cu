@@ -192,7 +192,8 @@ __global__ void __launch_bounds__(kThreads) router_scores_kernel(ScoresArgs args
 int router_parts(int64_t num_rows, int64_t num_experts, int64_t width, int num_sms) {
   const int64_t tiles = (num_rows + kRows - 1) / kRows * ((num_experts + kExperts - 1) / kExperts);
   const int64_t chunks = (width + kDepth - 1) / kDepth;
-  const int64_t wanted = std::clamp<int64_t>(num_sms / std::max<int64_t>(tiles, 1), 1, chunks);
+  // Two blocks fit a multiprocessor.
+  const int64_t wanted = std::clamp<int64_t>(2 * num_sms / std::max<int64_t>(tiles, 1), 1, chunks);
   const int64_t chunks_per_part = (chunks + wanted - 1) / wanted;
   return static_cast<int>((chunks + chunks_per_part - 1) / chunks_per_part);
 }

@@ -23,15 +23,6 @@ __device__ float norm_factor(const RouterScores& scores, int row) {
   return 1.0f / sqrtf(warp_sum(sum) / width + scores.eps) / sqrtf(width);
 }
 
-struct Best {
-  float p;
-  int expert;
-};
-
-__device__ bool comes_before(const Best& a, const Best& b) {
-  return a.p != b.p ? a.p > b.p : a.expert < b.expert;
-}
-
 // Scores of experts lane, lane + 32, ... of a row, by kRowWarps warps; only the first has them all.
 // Parts are added in a fixed order.
 template <int kLaneExperts, int kRowWarps>
@@ -94,36 +85,39 @@ __global__ void __launch_bounds__(kThreads)
     total += p[j];
   }
   total = warp_sum(total);
+  // Bits of a probability have its order. No order with a NaN: last of the real experts.
+  constexpr int kNone = -2;
+  constexpr int kNan = -1;
+  int order[kLaneExperts];
 #pragma unroll
   for (int j = 0; j < kLaneExperts; ++j) {
     p[j] /= total;
-    if (lane + j * kWarpSize >= num_experts) p[j] = -3.0f;  // never chosen
-    if (isnan(p[j])) p[j] = -1.0f;  // no order with a NaN: last of the real ones
+    order[j] = isnan(p[j]) ? kNan : __float_as_int(p[j]);
+    if (lane + j * kWarpSize >= num_experts) order[j] = kNone;
   }
   float chosen = 0;
   float my_p = 0;
   int my_expert = 0;
   for (int k = 0; k < top_k; ++k) {
-    Best best = {-4.0f, 0x7fffffff};
+    int best = kNone;
+#pragma unroll
+    for (int j = 0; j < kLaneExperts; ++j) best = max(best, order[j]);
+    best = __reduce_max_sync(kAllLanes, best);
+    int expert = kMaxRouterExperts;
 #pragma unroll
     for (int j = 0; j < kLaneExperts; ++j) {
-      const Best mine = {p[j], lane + j * kWarpSize};
-      if (comes_before(mine, best)) best = mine;
+      if (order[j] == best) expert = min(expert, lane + j * kWarpSize);
     }
-    for (int d = kWarpSize / 2; d > 0; d /= 2) {
-      const Best other = {__shfl_xor_sync(kAllLanes, best.p, d),
-                          __shfl_xor_sync(kAllLanes, best.expert, d)};
-      if (comes_before(other, best)) best = other;
-    }
+    expert = __reduce_min_sync(kAllLanes, expert);
 #pragma unroll
     for (int j = 0; j < kLaneExperts; ++j) {
-      if (lane + j * kWarpSize == best.expert) p[j] = -2.0f;  // taken: after a NaN
+      if (lane + j * kWarpSize == expert) order[j] = kNone;
     }
-    const float value = best.p == -1.0f ? CUDART_NAN_F : best.p;
+    const float value = best == kNan ? CUDART_NAN_F : __int_as_float(best);
     chosen += value;
     if (lane == k) {
       my_p = value;
-      my_expert = best.expert;
+      my_expert = expert;
     }
   }
   if (lane < top_k) {

@@ -29,11 +29,11 @@ __global__ void embed_kernel(const bf16* table, const int32_t* ids, float scale,
 __global__ void __launch_bounds__(kSumThreads)
     tree_sum_kernel(const float* in, TreeSumBatch batch, int n, float* out) {
   begin_overlapping_kernel();
-  __shared__ float4 nodes[kMaxSumDepth - 1][kSumThreads];
+  BERYL_DYNAMIC_SHARED(float4, nodes);  // [open nodes but the last, kSumThreads]
   const int row = static_cast<int>(blockIdx.x);
   const int col = (static_cast<int>(blockIdx.y) * kSumThreads + static_cast<int>(threadIdx.x)) * 4;
   if (col >= n) return;
-  const float4 sum = sum_leaves(in, batch, row, n, col, &nodes[0][threadIdx.x], kSumThreads);
+  const float4 sum = sum_leaves(in, batch, row, n, col, nodes + threadIdx.x, kSumThreads);
   *reinterpret_cast<float4*>(out + int64_t{row} * n + col) = sum;
 }
 
@@ -88,8 +88,11 @@ cudaError_t launch_tree_sum(const TensorView& in, const TreeSumBatch& batch, con
   const auto n = static_cast<int>(out.shape[1]);
   const dim3 grid(static_cast<unsigned>(batch.num_rows),
                   static_cast<unsigned>((n + kSumThreads * 4 - 1) / (kSumThreads * 4)));
-  return launch_overlapping_kernel(tree_sum_kernel, grid, kSumThreads, 0, stream, in.f32(), batch,
-                                   n, out.f32());
+  const int depth = batch.leaves_per_row > 0 ? std::min(batch.leaves_per_row, kMaxSumDepth)
+                                             : kMaxSumDepth;
+  const int shared_bytes = (depth - 1) * kSumThreads * static_cast<int>(sizeof(float4));
+  return launch_overlapping_kernel(tree_sum_kernel, grid, kSumThreads, shared_bytes, stream,
+                                   in.f32(), batch, n, out.f32());
 }
 
 cudaError_t launch_softcap(float* x, int64_t count, float cap, LaunchStream stream) {

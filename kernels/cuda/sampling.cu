@@ -114,17 +114,18 @@ __device__ int draw(const SamplingRow& params, const Row& row, SamplingWork& wor
   return draw_by_id(params, row, work, shared);
 }
 
+__device__ double warp_sum(double value) {
+  for (int d = kWarpSize / 2; d > 0; d /= 2) value += __shfl_xor_sync(kAllLanes, value, d);
+  return value;
+}
+
 // log(sum(exp(logits))), the same on all threads.
 __device__ double log_total(const Row& row, const SamplingWork& work, Shared& shared) {
   const int t = static_cast<int>(threadIdx.x);
-  double sum = t < num_segments(row.vocab_size) ? work.segment_total[t] : 0;
-  for (int d = kWarpSize / 2; d > 0; d /= 2) sum += __shfl_xor_sync(kAllLanes, sum, d);
-  __syncthreads();
+  const double sum = warp_sum(t < num_segments(row.vocab_size) ? work.segment_total[t] : 0.0);
   if (lane_idx() == 0) shared.warp_doubles[warp_idx()] = sum;
   __syncthreads();
-  double total = 0;
-  for (int w = 0; w < kSearchWarps; ++w) total += shared.warp_doubles[w];
-  return log(total) + static_cast<double>(row.top);
+  return log(warp_sum(shared.warp_doubles[lane_idx()])) + static_cast<double>(row.top);
 }
 
 __device__ void fill_logprobs(const SamplingRow& params, const Row& row, SamplingWork& work,
@@ -167,13 +168,7 @@ __global__ void __launch_bounds__(kSearchThreads) draw_kernel(SampleArgs args) {
   Row row = {args.logits + int64_t{blockIdx.x} * args.vocab_size, args.vocab_size, 0, 0};
   const int t = static_cast<int>(threadIdx.x);
   u64 best = t < num_segments(row.vocab_size) ? work.segment_best[t] : 0;
-  for (int d = kWarpSize / 2; d > 0; d /= 2) {
-    best = max(best, static_cast<u64>(__shfl_xor_sync(kAllLanes, best, d)));
-  }
-  if (lane_idx() == 0) shared.search.warp_sums[warp_idx()] = best;
-  __syncthreads();
-  for (int w = 0; w < kSearchWarps; ++w) best = max(best, shared.search.warp_sums[w]);
-  __syncthreads();
+  best = block_max(best, shared.search);
   const bool is_broken = best == kBrokenKey;
   const bool is_possible = best != 0 && !is_broken;
   if (t == 0) {

@@ -115,6 +115,16 @@ struct Candidates {
   }
 };
 
+// The lane's share of kSegmentUnit logits from `base` on; -infinity beyond `end`.
+__device__ inline void load_unit(const float* logits, int base, int end,
+                                 float (&values)[kSegmentLoads]) {
+#pragma unroll
+  for (int i = 0; i < kSegmentLoads; ++i) {
+    const int id = base + i * kWarpSize + lane_idx();
+    values[i] = id < end ? logits[id] : -CUDART_INF_F;
+  }
+}
+
 // Calls visit(id, logit) for the lane's share of a segment; all lanes take part in every call, and
 // a lane without a token gets -infinity.
 template <typename Visit>
@@ -125,14 +135,34 @@ __device__ void visit_segment(const float* logits, int vocab_size, int segment,
   const int end = min(begin + length, vocab_size);
   for (int base = begin; base < end; base += kSegmentUnit) {
     float values[kSegmentLoads];
-#pragma unroll
-    for (int i = 0; i < kSegmentLoads; ++i) {
-      const int id = base + i * kWarpSize + lane_idx();
-      values[i] = id < end ? logits[id] : -CUDART_INF_F;
-    }
+    load_unit(logits, base, end, values);
 #pragma unroll
     for (int i = 0; i < kSegmentLoads; ++i) visit(base + i * kWarpSize + lane_idx(), values[i]);
   }
+}
+
+// The largest key of the lane's share of a segment; kBrokenKey with a NaN or +infinity.
+__device__ inline u64 largest_key(const float* logits, int vocab_size, int segment) {
+  const int length = segment_length(vocab_size);
+  const int begin = segment * length;
+  const int end = min(begin + length, vocab_size);
+  u64 best = 0;
+  bool is_broken = false;
+  for (int base = begin; base < end; base += kSegmentUnit) {
+    float values[kSegmentLoads];
+    load_unit(logits, base, end, values);
+    float top = values[0];
+#pragma unroll
+    for (int i = 0; i < kSegmentLoads; ++i) {
+      is_broken = is_broken || !(values[i] < CUDART_INF_F);
+      top = fmaxf(top, values[i]);
+    }
+    int first = kSegmentLoads;
+#pragma unroll
+    for (int i = kSegmentLoads - 1; i >= 0; --i) first = values[i] == top ? i : first;
+    if (top != -CUDART_INF_F) best = max(best, key_of(top, base + first * kWarpSize + lane_idx()));
+  }
+  return is_broken ? kBrokenKey : best;
 }
 
 // Appends the keys of the lanes that have one; called by all lanes of a warp.

@@ -54,11 +54,7 @@ __global__ void __launch_bounds__(kSegmentThreads) maxima_kernel(SampleArgs args
   __shared__ u64 warp_best[kSegmentWarps];
   SamplingWork& work = args.work[blockIdx.y];
   const float* logits = args.logits + int64_t{blockIdx.y} * args.vocab_size;
-  u64 best = 0;
-  visit_segment(logits, args.vocab_size, segment_of_warp(), [&](int id, float logit) {
-    if (logit == -CUDART_INF_F) return;
-    best = max(best, isnan(logit) || logit == CUDART_INF_F ? kBrokenKey : key_of(logit, id));
-  });
+  u64 best = largest_key(logits, args.vocab_size, segment_of_warp());
   best = warp_max(best);
   if (lane_idx() == 0) {
     work.segment_best[segment_of_warp()] = best;

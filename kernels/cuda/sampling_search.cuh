@@ -22,7 +22,9 @@ struct SearchShared {
   u64 warp_sums[kSearchWarps];
   u64 found;   // by the searches below
   u64 before;  // weight before it
-  unsigned count;
+  unsigned short segments[kMaxSegments];
+  unsigned num_segments;
+  unsigned num_listed;
 };
 
 // Tokens of a row: all, or those whose keys are listed.
@@ -39,23 +41,39 @@ struct Source {
   }
 };
 
-// Sum of the threads up to this one; *total: of all, the same on all threads.
-__device__ inline u64 block_inclusive_sum(u64 value, SearchShared& shared, u64* total) {
+__device__ inline u64 warp_inclusive_sum(u64 value) {
   for (int d = 1; d < kWarpSize; d *= 2) {
     const u64 other = __shfl_up_sync(kAllLanes, value, d);
     if (lane_idx() >= d) value += other;
   }
+  return value;
+}
+
+// Sum of the threads up to this one; *total: of all, the same on all threads.
+__device__ inline u64 block_inclusive_sum(u64 value, SearchShared& shared, u64* total) {
+  static_assert(kSearchWarps == kWarpSize);
+  value = warp_inclusive_sum(value);
   __syncthreads();  // nobody still reads the sums of the call before
   if (lane_idx() == kWarpSize - 1) shared.warp_sums[warp_idx()] = value;
   __syncthreads();
-  u64 before = 0;
-  u64 sum = 0;
-  for (int w = 0; w < kSearchWarps; ++w) {
-    if (w == warp_idx()) before = sum;
-    sum += shared.warp_sums[w];
-  }
-  *total = sum;
-  return before + value;
+  const u64 sums = warp_inclusive_sum(shared.warp_sums[lane_idx()]);
+  *total = __shfl_sync(kAllLanes, sums, kWarpSize - 1);
+  const u64 before = __shfl_sync(kAllLanes, sums, max(warp_idx() - 1, 0));
+  return warp_idx() == 0 ? value : before + value;
+}
+
+__device__ inline u64 block_max(u64 value, SearchShared& shared) {
+  const auto warp_max = [](u64 v) {
+    for (int d = kWarpSize / 2; d > 0; d /= 2) {
+      v = max(v, static_cast<u64>(__shfl_xor_sync(kAllLanes, v, d)));
+    }
+    return v;
+  };
+  value = warp_max(value);
+  __syncthreads();
+  if (lane_idx() == 0) shared.warp_sums[warp_idx()] = value;
+  __syncthreads();
+  return warp_max(shared.warp_sums[lane_idx()]);
 }
 
 __device__ inline u64 block_total(u64 value, SearchShared& shared) {
@@ -64,21 +82,22 @@ __device__ inline u64 block_total(u64 value, SearchShared& shared) {
   return total;
 }
 
-// Thread t < size gets the t-th largest of the keys of threads 0 .. size - 1 (a power of two).
+// Thread t < size gets the t-th largest of the keys of threads 0 .. size - 1 (a power of two, at
+// least a warp).
 __device__ inline u64 sort_keys(u64 key, int size, SearchShared& shared) {
   const int t = static_cast<int>(threadIdx.x);
   for (int run = 2; run <= size; run *= 2) {
     for (int distance = run / 2; distance > 0; distance /= 2) {
-      u64 other;
-      if (distance < kWarpSize) {
-        other = __shfl_xor_sync(kAllLanes, key, distance);
-      } else {
-        __syncthreads();
-        shared.exchange[t] = key;
-        __syncthreads();
-        other = shared.exchange[t ^ distance];
-      }
       const bool takes_larger = ((t & distance) == 0) == ((t & run) == 0);
+      u64 other = key;
+      if (distance >= kWarpSize) {
+        __syncthreads();
+        if (t < size) shared.exchange[t] = key;
+        __syncthreads();
+        if (t < size) other = shared.exchange[t ^ distance];
+      } else if (t < size) {  // whole warps
+        other = __shfl_xor_sync(kAllLanes, key, distance);
+      }
       key = takes_larger ? max(key, other) : min(key, other);
     }
   }
@@ -97,6 +116,7 @@ __device__ inline u64 sorted_weight(const Row& row, const Source& source,
 __device__ inline u64 total_weight(const Row& row, const Source& source,
                                    const Candidates& candidates, SearchShared& shared) {
   if (source.is_sorted) {
+    if (candidates.by_count) return static_cast<u64>(source.count);
     return block_total(sorted_weight(row, source, candidates, shared), shared);
   }
   u64 sum = 0;
@@ -130,6 +150,7 @@ __device__ inline void find_digit(int num_bins, u64 goal, SearchShared& shared) 
 __device__ inline u64 select_key(const Row& row, const Source& source, const Candidates& candidates,
                                  u64 goal, SearchShared& shared) {
   if (source.is_sorted) {
+    if (candidates.by_count) return shared.sorted[goal - 1];
     const u64 weight = sorted_weight(row, source, candidates, shared);
     u64 total;
     const u64 inclusive = block_inclusive_sum(weight, shared, &total);
@@ -180,28 +201,45 @@ __device__ inline Source listed_source(const Row& row, const SamplingWork& work,
   return {.keys = work.list, .count = listed, .is_sorted = true};
 }
 
-// A source with at least the `count` largest logits. The count-th largest of the maxima of segments
-// is a bound, and only the segments that reach it are read.
+// A key that at least `count` tokens reach and few more, 0: that many are not possible. Segments are
+// joined to groups, several times as many as tokens are wanted; the count-th largest of their maxima
+// is the bound.
+__device__ inline u64 bound_of_largest(u64 segment_best, int count, SearchShared& shared) {
+  constexpr int kGroupsPerToken = 4;
+  int size = kWarpSize;
+  while (size < kMaxSegments && size < count * kGroupsPerToken) size *= 2;
+  const int t = static_cast<int>(threadIdx.x);
+  __syncthreads();
+  shared.sorted[t] = segment_best;
+  __syncthreads();
+  u64 best = segment_best;
+  for (int i = t + size; i < kMaxSegments && t < size; i += size) best = max(best, shared.sorted[i]);
+  best = sort_keys(best, size, shared);
+  shared.sorted[t] = best;
+  __syncthreads();
+  return shared.sorted[count - 1];
+}
+
+// A source with at least the `count` largest logits; only segments that reach the bound are read.
 __device__ inline Source gather_largest(const Row& row, SamplingWork& work, int count,
                                         SearchShared& shared) {
   if (count > kMaxSegments) return {.keys = nullptr, .count = row.vocab_size};
   const int t = static_cast<int>(threadIdx.x);
   const u64 best = t < num_segments(row.vocab_size) ? work.segment_best[t] : 0;
-  shared.sorted[t] = sort_keys(best, kMaxSegments, shared);
-  if (t == 0) shared.count = 0;
+  if (t == 0) shared.num_segments = shared.num_listed = 0;
+  const u64 bound = bound_of_largest(best, count, shared);
+  if (best != 0 && best >= bound) {
+    shared.segments[atomicAdd(&shared.num_segments, 1u)] = static_cast<unsigned short>(t);
+  }
   __syncthreads();
-  const u64 bound = shared.sorted[count - 1];
-  const int length = segment_length(row.vocab_size);
-  for (int i = warp_idx(); i < count; i += kSearchWarps) {
-    const u64 largest = shared.sorted[i];
-    if (largest == 0) break;  // fewer segments than that have a possible token
-    visit_segment(row.logits, row.vocab_size, id_of(largest) / length, [&](int id, float logit) {
+  for (unsigned i = static_cast<unsigned>(warp_idx()); i < shared.num_segments; i += kSearchWarps) {
+    visit_segment(row.logits, row.vocab_size, shared.segments[i], [&](int id, float logit) {
       const u64 key = key_of(logit, id);
-      append_keys(logit != -CUDART_INF_F && key >= bound, key, &shared.count, work.list);
+      append_keys(logit != -CUDART_INF_F && key >= bound, key, &shared.num_listed, work.list);
     });
   }
   __syncthreads();
-  return listed_source(row, work, shared.count, shared);
+  return listed_source(row, work, shared.num_listed, shared);
 }
 
 }  // namespace beryl::kernels::cuda
