@@ -506,14 +506,19 @@ void CudaOps::sum_and_merge_ffn(const FfnMergeWeights& weights, const TensorView
   BERYL_CHECK(experts.results.dtype == DType::kFloat32);
   BERYL_CHECK(experts.results.shape[1] == dense.shape[1]);
   BERYL_CHECK(experts.batch.num_rows == dense.shape[0]);
-  BERYL_CUDA(launch_merge_ffn({.weights = weights,
-                               .dense = dense,
-                               .experts = experts.results,
-                               .leaves = &experts.batch,
-                               .residual = residual,
-                               .eps = eps,
-                               .then = *then},
-                              stream_.get()));
+  MergeFfnArgs args = {.weights = weights,
+                       .dense = dense,
+                       .experts = experts.results,
+                       .leaves = &experts.batch,
+                       .residual = residual,
+                       .eps = eps,
+                       .then = *then};
+  if (dense.shape[0] < kMinMergedRows) {
+    tree_sum(experts.results, experts.batch, experts.sums);
+    args.experts = experts.sums;
+    args.leaves = nullptr;
+  }
+  BERYL_CUDA(launch_merge_ffn(args, stream_.get()));
 }
 
 void CudaOps::logits(const TensorView& x, const TensorView& table, float cap,

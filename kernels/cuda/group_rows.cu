@@ -132,7 +132,8 @@ __device__ void write_leaves(const GroupArgs& args, const Tile& tile, const int3
   }
 }
 
-// Lanes with the same slot; of no slot, nothing certain. Bit by bit: match instructions take longer.
+// Lanes with the same slot; of no slot, nothing certain. Bit by bit: match instructions take
+// longer.
 __device__ unsigned lanes_of_slot(int slot, int num_slots) {
   unsigned lanes = __ballot_sync(kAllLanes, slot >= 0);
   for (int bit = 1; bit < num_slots; bit *= 2) {

@@ -7,11 +7,20 @@
 namespace beryl::kernels::cuda {
 namespace {
 
-constexpr int kMaxThreads = 1024;
-constexpr int kMaxWarps = kMaxThreads / kWarpSize;
-constexpr int kManyVectors = 3;  // of a thread; kMaxNormWidth fits kMaxThreads
-constexpr int kFewRows = 264;    // two blocks for each multiprocessor of an H100
-static_assert(kMaxNormWidth == int64_t{kMaxThreads} * kManyVectors * 4);
+constexpr int kMaxWarps = 32;
+constexpr int kFewRows = 264;  // two blocks for each multiprocessor of an H100
+
+// Vectors of a thread, and most threads of a block.
+template <int kVectorsOf, int kThreadsOf>
+struct Shape {
+  static constexpr int kVectors = kVectorsOf;
+  static constexpr int kThreads = kThreadsOf;
+  static constexpr int64_t kMaxWidth = int64_t{kVectors} * kThreads * 4;
+};
+using FewRows = Shape<1, 1024>;
+using ManyRows = Shape<3, 256>;
+using WideRows = Shape<3, 1024>;
+static_assert(kMaxNormWidth == WideRows::kMaxWidth);
 
 __device__ int column(int vector) {
   return (static_cast<int>(threadIdx.x) + vector * static_cast<int>(blockDim.x)) * 4;
@@ -104,9 +113,10 @@ __device__ void norms_then(const ThenPointers& then, const Row<kVectors>& row, i
   }
 }
 
-template <int kVectors, typename Out>
-__global__ void __launch_bounds__(kMaxThreads)
+template <typename Shape, typename Out>
+__global__ void __launch_bounds__(Shape::kThreads)
     rms_norm_kernel(const float* x, const bf16* weight, int n, float eps, Out* out) {
+  constexpr int kVectors = Shape::kVectors;
   __shared__ float scratch[kMaxWarps];
   let_next_kernel_start();
   prefetch_weight(weight, n);
@@ -122,10 +132,11 @@ __global__ void __launch_bounds__(kMaxThreads)
   }
 }
 
-template <int kVectors>
-__global__ void __launch_bounds__(kMaxThreads)
+template <typename Shape>
+__global__ void __launch_bounds__(Shape::kThreads)
     add_rms_norm_kernel(const float* x, const bf16* weight, int n, float eps, float* residual,
                         ThenPointers then) {
+  constexpr int kVectors = Shape::kVectors;
   __shared__ float scratch[kMaxWarps];
   let_next_kernel_start();
   prefetch_weight(weight, n);
@@ -161,8 +172,9 @@ struct MergePointers {
   ThenPointers then;
 };
 
-template <int kVectors, bool kHasLeaves>
-__global__ void __launch_bounds__(kMaxThreads) merge_ffn_kernel(MergePointers p) {
+template <typename Shape, bool kHasLeaves>
+__global__ void __launch_bounds__(Shape::kThreads) merge_ffn_kernel(MergePointers p) {
+  constexpr int kVectors = Shape::kVectors;
   BERYL_DYNAMIC_SHARED(float4, nodes);  // [kMaxMergedLeaves - 1, blockDim.x] with leaves
   __shared__ float scratch[kMaxWarps];
   __shared__ float2 pair_scratch[kMaxWarps];
@@ -180,12 +192,14 @@ __global__ void __launch_bounds__(kMaxThreads) merge_ffn_kernel(MergePointers p)
   dense.load(p.dense + first, n);
   residual.load(p.residual + first, n);
   if constexpr (kHasLeaves) {
+    TreeState tree;
+    const int leaf = static_cast<int>(blockIdx.x) * p.leaves.leaves_per_row;
+    const LeafPlan plan = tree.plan(p.leaves, leaf, leaf + p.leaves.leaves_per_row);
 #pragma unroll
     for (int i = 0; i < kVectors; ++i) {
-      experts.v[i] = make_float4(0, 0, 0, 0);
-      if (column(i) >= n) break;
-      experts.v[i] = sum_leaves(p.experts, p.leaves, static_cast<int>(blockIdx.x), n, column(i),
-                                nodes + threadIdx.x, static_cast<int>(blockDim.x));
+      OpenNodes open = {nodes + threadIdx.x, static_cast<int>(blockDim.x)};
+      if (column(i) < n) open.add_leaves(plan, p.experts + column(i), n);
+      experts.v[i] = open.finish();
     }
   } else {
     experts.load(p.experts + first, n);
@@ -228,24 +242,27 @@ ThenPointers then_pointers(const NormsThen& then) {
   return pointers;
 }
 
-// Vectors of a thread: one, while that many threads fit a block and rows are few.
-bool has_one_vector(int64_t rows, int64_t n) {
-  return rows <= kFewRows && n <= int64_t{kMaxThreads} * 4;
-}
-
-int threads_for(int64_t n, int vectors) {
-  const int64_t per_warp = int64_t{kWarpSize} * 4 * vectors;
-  return static_cast<int>((n + per_warp - 1) / per_warp * kWarpSize);
+// Calls launch(shape, number of threads).
+template <typename Launch>
+cudaError_t with_shape(int64_t rows, int64_t n, const Launch& launch) {
+  const auto call = [&](auto shape) {
+    const int64_t per_warp = int64_t{kWarpSize} * 4 * shape.kVectors;
+    return launch(shape, static_cast<int>((n + per_warp - 1) / per_warp * kWarpSize));
+  };
+  if (rows <= kFewRows && n <= FewRows::kMaxWidth) return call(FewRows{});
+  if (n <= ManyRows::kMaxWidth) return call(ManyRows{});
+  return call(WideRows{});
 }
 
 template <typename Out>
 cudaError_t launch_norm(const TensorView& x, const TensorView& weight, float eps, Out* out,
                         LaunchStream stream) {
-  const bool is_one = has_one_vector(x.shape[0], x.shape[1]);
-  return launch_overlapping_kernel(
-      is_one ? rms_norm_kernel<1, Out> : rms_norm_kernel<kManyVectors, Out>,
-      static_cast<unsigned>(x.shape[0]), threads_for(x.shape[1], is_one ? 1 : kManyVectors), 0,
-      stream, x.f32(), bf16_or_null(weight), static_cast<int>(x.shape[1]), eps, out);
+  const auto n = static_cast<int>(x.shape[1]);
+  return with_shape(x.shape[0], n, [&](auto shape, int threads) {
+    return launch_overlapping_kernel(rms_norm_kernel<decltype(shape), Out>,
+                                     static_cast<unsigned>(x.shape[0]), threads, 0, stream, x.f32(),
+                                     bf16_or_null(weight), n, eps, out);
+  });
 }
 
 }  // namespace
@@ -261,12 +278,12 @@ cudaError_t launch_add_rms_norm(const TensorView& x, const TensorView& weight, f
                                 const TensorView& residual, const NormsThen& then,
                                 LaunchStream stream) {
   if (x.shape[0] == 0) return cudaSuccess;
-  const bool is_one = has_one_vector(x.shape[0], x.shape[1]);
-  return launch_overlapping_kernel(
-      is_one ? add_rms_norm_kernel<1> : add_rms_norm_kernel<kManyVectors>,
-      static_cast<unsigned>(x.shape[0]), threads_for(x.shape[1], is_one ? 1 : kManyVectors), 0,
-      stream, x.f32(), bf16_or_null(weight), static_cast<int>(x.shape[1]), eps, residual.f32(),
-      then_pointers(then));
+  const auto n = static_cast<int>(x.shape[1]);
+  return with_shape(x.shape[0], n, [&](auto shape, int threads) {
+    return launch_overlapping_kernel(
+        add_rms_norm_kernel<decltype(shape)>, static_cast<unsigned>(x.shape[0]), threads, 0, stream,
+        x.f32(), bf16_or_null(weight), n, eps, residual.f32(), then_pointers(then));
+  });
 }
 
 cudaError_t launch_merge_ffn(const MergeFfnArgs& args, LaunchStream stream) {
@@ -284,16 +301,15 @@ cudaError_t launch_merge_ffn(const MergeFfnArgs& args, LaunchStream stream) {
                                   .eps = args.eps,
                                   .n = static_cast<int>(n),
                                   .then = then_pointers(args.then)};
-  const bool is_one = has_one_vector(rows, n);
-  const int threads = threads_for(n, is_one ? 1 : kManyVectors);
-  const bool has_leaves = args.leaves != nullptr;
-  const auto kernel = is_one ? has_leaves ? merge_ffn_kernel<1, true> : merge_ffn_kernel<1, false>
-                      : has_leaves ? merge_ffn_kernel<kManyVectors, true>
-                                   : merge_ffn_kernel<kManyVectors, false>;
-  const int shared_bytes =
-      has_leaves ? (kMaxMergedLeaves - 1) * threads * static_cast<int>(sizeof(float4)) : 0;
-  return launch_overlapping_kernel(kernel, static_cast<unsigned>(rows), threads, shared_bytes,
-                                   stream, pointers);
+  return with_shape(rows, n, [&](auto shape, int threads) {
+    using Rows = decltype(shape);
+    const bool has_leaves = args.leaves != nullptr;
+    const int shared_bytes =
+        has_leaves ? (kMaxMergedLeaves - 1) * threads * static_cast<int>(sizeof(float4)) : 0;
+    return launch_overlapping_kernel(
+        has_leaves ? merge_ffn_kernel<Rows, true> : merge_ffn_kernel<Rows, false>,
+        static_cast<unsigned>(rows), threads, shared_bytes, stream, pointers);
+  });
 }
 
 }  // namespace beryl::kernels::cuda

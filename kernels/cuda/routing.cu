@@ -13,14 +13,19 @@ constexpr int kMaxLaneExperts = kMaxRouterExperts / kWarpSize;
 constexpr int kFewLaneExperts = 4;
 constexpr int kFewRows = 256;  // up to which a row has a block of its own
 
-// H^-1/2 (mean(x^2) + eps)^-1/2 of a row, the same on all lanes.
-__device__ float norm_factor(const RouterScores& scores, int row) {
+// The lane's share of the sum of squares of a row.
+__device__ float lane_squares(const RouterScores& scores, int row) {
   float sum = 0;
   for (int part = lane_idx(); part < scores.num_parts; part += kWarpSize) {
     sum += scores.squares[int64_t{part} * scores.num_rows + row];
   }
+  return sum;
+}
+
+// H^-1/2 (mean(x^2) + eps)^-1/2
+__device__ float norm_factor(const RouterScores& scores, float squares) {
   const auto width = static_cast<float>(scores.width);
-  return 1.0f / sqrtf(warp_sum(sum) / width + scores.eps) / sqrtf(width);
+  return 1.0f / sqrtf(squares / width + scores.eps) / sqrtf(width);
 }
 
 // Scores of experts lane, lane + 32, ... of a row, by kRowWarps warps; only the first has them all.
@@ -31,13 +36,25 @@ __device__ void add_parts(const RouterScores& scores, int row, float (&sums)[kLa
   const float* from = scores.dots + int64_t{row} * scores.num_experts;
 #pragma unroll
   for (int j = 0; j < kLaneExperts; ++j) sums[j] = 0;
+  // Parts loaded before any of them is added.
+  constexpr int kLoads = kLaneExperts == kFewLaneExperts ? 8 : 1;
   const int first = kRowWarps == 1 ? 0 : warp_idx();
-#pragma unroll 4
-  for (int part = first; part < scores.num_parts; part += kRowWarps) {
+  for (int base = first; base < scores.num_parts; base += kRowWarps * kLoads) {
+    float loaded[kLoads][kLaneExperts];
 #pragma unroll
-    for (int j = 0; j < kLaneExperts; ++j) {
-      const int expert = lane_idx() + j * kWarpSize;
-      if (expert < scores.num_experts) sums[j] += from[part * stride + expert];
+    for (int i = 0; i < kLoads; ++i) {
+      const int part = base + i * kRowWarps;
+#pragma unroll
+      for (int j = 0; j < kLaneExperts; ++j) {
+        const int expert = lane_idx() + j * kWarpSize;
+        const bool is_valid = part < scores.num_parts && expert < scores.num_experts;
+        loaded[i][j] = is_valid ? from[part * stride + expert] : 0.0f;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+#pragma unroll
+      for (int j = 0; j < kLaneExperts; ++j) sums[j] += loaded[i][j];
     }
   }
   if constexpr (kRowWarps > 1) {
@@ -66,10 +83,11 @@ __global__ void __launch_bounds__(kThreads)
   const int num_experts = scores.num_experts;
   if (row >= scores.num_rows) return;
   const int lane = lane_idx();
-  const float factor = norm_factor(scores, row);
+  const float squares = lane_squares(scores, row);
   float p[kLaneExperts];
   add_parts<kLaneExperts, kRowWarps>(scores, row, p);
   if (kRowWarps > 1 && warp_idx() > 0) return;
+  const float factor = norm_factor(scores, warp_sum(squares));
   float top = -CUDART_INF_F;
 #pragma unroll
   for (int j = 0; j < kLaneExperts; ++j) {

@@ -33,8 +33,15 @@ __global__ void __launch_bounds__(kSumThreads)
   const int row = static_cast<int>(blockIdx.x);
   const int col = (static_cast<int>(blockIdx.y) * kSumThreads + static_cast<int>(threadIdx.x)) * 4;
   if (col >= n) return;
-  const float4 sum = sum_leaves(in, batch, row, n, col, nodes + threadIdx.x, kSumThreads);
-  *reinterpret_cast<float4*>(out + int64_t{row} * n + col) = sum;
+  const int per_row = batch.leaves_per_row;
+  const int begin = per_row > 0 ? row * per_row : batch.leaf_offsets[row];
+  const int end = per_row > 0 ? begin + per_row : batch.leaf_offsets[row + 1];
+  TreeState tree;
+  OpenNodes open = {nodes + threadIdx.x, kSumThreads};
+  for (int first = begin; first < end; first += kLeafLoads) {
+    open.add_leaves(tree.plan(batch, first, end), in + col, n);
+  }
+  *reinterpret_cast<float4*>(out + int64_t{row} * n + col) = open.finish();
 }
 
 __global__ void softcap_kernel(float* x, int64_t count, float cap) {
@@ -88,8 +95,8 @@ cudaError_t launch_tree_sum(const TensorView& in, const TreeSumBatch& batch, con
   const auto n = static_cast<int>(out.shape[1]);
   const dim3 grid(static_cast<unsigned>(batch.num_rows),
                   static_cast<unsigned>((n + kSumThreads * 4 - 1) / (kSumThreads * 4)));
-  const int depth = batch.leaves_per_row > 0 ? std::min(batch.leaves_per_row, kMaxSumDepth)
-                                             : kMaxSumDepth;
+  const int depth =
+      batch.leaves_per_row > 0 ? std::min(batch.leaves_per_row, kMaxSumDepth) : kMaxSumDepth;
   const int shared_bytes = (depth - 1) * kSumThreads * static_cast<int>(sizeof(float4));
   return launch_overlapping_kernel(tree_sum_kernel, grid, kSumThreads, shared_bytes, stream,
                                    in.f32(), batch, n, out.f32());

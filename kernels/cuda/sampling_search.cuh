@@ -201,9 +201,9 @@ __device__ inline Source listed_source(const Row& row, const SamplingWork& work,
   return {.keys = work.list, .count = listed, .is_sorted = true};
 }
 
-// A key that at least `count` tokens reach and few more, 0: that many are not possible. Segments are
-// joined to groups, several times as many as tokens are wanted; the count-th largest of their maxima
-// is the bound.
+// A key that at least `count` tokens reach and few more, 0: that many are not possible. Segments
+// are joined to groups, several times as many as tokens are wanted; the count-th largest of their
+// maxima is the bound.
 __device__ inline u64 bound_of_largest(u64 segment_best, int count, SearchShared& shared) {
   constexpr int kGroupsPerToken = 4;
   int size = kWarpSize;
@@ -213,7 +213,8 @@ __device__ inline u64 bound_of_largest(u64 segment_best, int count, SearchShared
   shared.sorted[t] = segment_best;
   __syncthreads();
   u64 best = segment_best;
-  for (int i = t + size; i < kMaxSegments && t < size; i += size) best = max(best, shared.sorted[i]);
+  for (int i = t + size; i < kMaxSegments && t < size; i += size)
+    best = max(best, shared.sorted[i]);
   best = sort_keys(best, size, shared);
   shared.sorted[t] = best;
   __syncthreads();

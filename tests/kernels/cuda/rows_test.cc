@@ -96,8 +96,8 @@ class CudaFusedRowsTest : public CudaRowsTest {
 
   // More rows, so that threads hold more than one vector.
   static std::vector<int64_t> row_counts() {
-    return kIsEmulated ? std::vector<int64_t>{0, 1, 3, 265}
-                       : std::vector<int64_t>{0, 1, 3, 65, 264, 265, 1025};
+    return kIsEmulated ? std::vector<int64_t>{0, 1, 3, 97, 265}
+                       : std::vector<int64_t>{0, 1, 3, 65, 97, 264, 265, 1025};
   }
   struct Norms {
     std::vector<FloatMatrix> expected;

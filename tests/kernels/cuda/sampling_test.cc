@@ -109,9 +109,8 @@ TEST_F(CudaSamplingTest, EverySearchFindsTheTokensOfTheCpu) {
         ++num_drawn;
         // Millions of masses differ by rounding: the draw may meet a neighbour, by id or by logit.
         const auto logit = [&](int32_t id) { return logits[static_cast<size_t>(id)]; };
-        num_different +=
-            std::abs(device.token_id - host.token_id) > 3 &&
-            std::abs(logit(device.token_id) - logit(host.token_id)) > 1e-6f * scale;
+        num_different += std::abs(device.token_id - host.token_id) > 3 &&
+                         std::abs(logit(device.token_id) - logit(host.token_id)) > 1e-6f * scale;
         if (rows[i].temperature == 0) {
           EXPECT_EQ(device.token_id, host.token_id);
         }

@@ -133,7 +133,8 @@ T reduce(const char* operation, T value, const Join& join) {
   const unsigned char* all = exchange(operation, &value, sizeof(value));
   T result = value;
   for (int i = 0; i < kLanes; ++i) {
-    if (i != lane() && (lanes_of_collective() >> i & 1) != 0) result = join(result, lane_value<T>(all, i));
+    if (i != lane() && (lanes_of_collective() >> i & 1) != 0)
+      result = join(result, lane_value<T>(all, i));
   }
   return result;
 }
