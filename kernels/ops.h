@@ -25,6 +25,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <span>
 
 #include "kernels/hashed_weights.h"
 #include "kernels/sampling.h"
@@ -132,6 +133,7 @@ struct TreeSumBatch {
   const int32_t* leaf_offsets = nullptr;  // [R + 1]
   const int32_t* leaf_rows = nullptr;
   const int32_t* leaf_keys = nullptr;
+  int leaves_per_row = 0;  // host; if positive, leaf_offsets[r] is r times that
 };
 
 // What group_by_expert writes: the arrays of an ExpertBatch over all assignments of T rows to
@@ -152,6 +154,19 @@ struct FfnMergeWeights {
   TensorView experts_norm;  // [H] post_feedforward_layernorm_2
   TensorView post_norm;     // [H] post_feedforward_layernorm
   float layer_scalar = 1;
+};
+
+// A norm of the residual that an operation has just completed: out = rms_norm(residual) * weight.
+struct NormOutput {
+  TensorView weight;  // [H] bf16
+  TensorView out;     // [T, H] any
+};
+
+// Sums of expert results in tree order, and room for them.
+struct ExpertSums {
+  TensorView results;  // [*, H] float32
+  TreeSumBatch batch;  // of all T rows
+  TensorView sums;     // [T, H] float32: what becomes of it is left open
 };
 
 // Writes bytes [offset, offset + num_bytes) of what is uploaded.
@@ -213,6 +228,13 @@ class Ops {
   virtual void add_rms_norm(const TensorView& x, const TensorView& weight, float eps,
                             const TensorView& residual) = 0;
 
+  // add_rms_norm, then the norms of the residual.
+  virtual void add_rms_norm_then(const TensorView& x, const TensorView& weight, float eps,
+                                 const TensorView& residual, std::span<const NormOutput> norms) {
+    add_rms_norm(x, weight, eps, residual);
+    for (const NormOutput& norm : norms) rms_norm(residual, norm.weight, eps, norm.out);
+  }
+
   // out = x * weight^T. x [T, K] activation, weight [N, K] bf16, out [T, N] float32.
   virtual void linear(const TensorView& x, const TensorView& weight, const TensorView& out) = 0;
 
@@ -252,6 +274,15 @@ class Ops {
   // residual = (residual + norm(norm(dense) + norm(experts))) * layer_scalar. All [T, H] float32.
   virtual void merge_ffn(const FfnMergeWeights& weights, const TensorView& dense,
                          const TensorView& experts, float eps, const TensorView& residual) = 0;
+
+  // merge_ffn with the tree sums of `experts`, then the norms of the residual.
+  virtual void sum_and_merge_ffn(const FfnMergeWeights& weights, const TensorView& dense,
+                                 const ExpertSums& experts, float eps, const TensorView& residual,
+                                 std::span<const NormOutput> norms) {
+    tree_sum(experts.results, experts.batch, experts.sums);
+    merge_ffn(weights, dense, experts.sums, eps, residual);
+    for (const NormOutput& norm : norms) rms_norm(residual, norm.weight, eps, norm.out);
+  }
 
   // out = cap * tanh(x * table^T / cap). x [S, H] activation, table [V, H] bf16, out [S, V]
   // float32.

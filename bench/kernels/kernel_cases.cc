@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <random>
+#include <utility>
 
 #include "bench/kernels/device_tensors.h"
 #include "bench/kernels/kernel_case.h"
@@ -210,6 +211,26 @@ void visit_experts(const KernelOps& device, int64_t rows, const CaseVisitor& vis
                         summed);
   };
   visit(sum);
+
+  const TensorView gains[4] = {
+      tensors.random({kHidden}, 0.3f, 1), tensors.random({kHidden}, 0.3f, 1),
+      tensors.random({kHidden}, 0.3f, 1), tensors.random({kHidden}, 0.3f, 1)};
+  const TensorView dense = tensors.random_rows(rows, kHidden);
+  const TensorView residual = tensors.random_rows(rows, kHidden);
+  const kernels::NormOutput norm = {gains[3], tensors.zeros(DType::kBFloat16, {rows, kHidden})};
+  KernelCase merge;
+  merge.name = fmt::format("sum_and_merge_ffn/rows:{}/leaves:8/norms:1", rows);
+  merge.bytes = static_cast<double>(kHidden * (4 * entries + 14 * rows));
+  merge.run = [&](int) {
+    device.ops.sum_and_merge_ffn(
+        {gains[0], gains[1], gains[2], 0.5f}, dense,
+        {out,
+         {static_cast<int>(rows), made.groups.leaf_offsets, made.groups.leaf_rows,
+          made.groups.leaf_keys, static_cast<int>(kTopK)},
+         summed},
+        kEps, residual, {&norm, 1});
+  };
+  visit(merge);
 }
 
 void visit_rows(const KernelOps& device, int64_t rows, const CaseVisitor& visit) {
@@ -236,6 +257,10 @@ void visit_rows(const KernelOps& device, int64_t rows, const CaseVisitor& visit)
   add("rms_norm", 6 * numbers, [&](int) { device.ops.rms_norm(x, gains[0], kEps, normed); });
   add("add_rms_norm", 12 * numbers,
       [&](int) { device.ops.add_rms_norm(x, gains[0], kEps, residual); });
+  const kernels::NormOutput norms[] = {
+      {gains[1], normed}, {gains[2], tensors.zeros(DType::kBFloat16, {rows, kHidden})}};
+  add("add_rms_norm_then/norms:2", 16 * numbers,
+      [&](int) { device.ops.add_rms_norm_then(x, gains[0], kEps, residual, norms); });
   add("merge_ffn", 16 * numbers, [&](int) {
     device.ops.merge_ffn({gains[0], gains[1], gains[2], 0.5f}, x, x, kEps, residual);
   });
@@ -255,18 +280,27 @@ void visit_head(const KernelOps& device, int64_t rows, const CaseVisitor& visit)
   head.run = [&](int) { device.ops.logits(x, table, 30, out); };
   visit(head);
 
+  device.ops.logits(x, table, 30, out);  // also where that case is left out
   const int64_t token_bytes = sizeof(kernels::SampledToken);
   const TensorView sampled = tensors.zeros(DType::kInt32, {rows * token_bytes / 4 + 1});
-  std::vector<kernels::SamplingRow> params(static_cast<size_t>(rows));
-  for (kernels::SamplingRow& row : params) row = {.top_k = 64, .top_p = 0.95f};
-  KernelCase sample;
-  sample.name = fmt::format("sample/top_k:64/top_p:0.95/rows:{}", rows);
-  sample.bytes = 4.0 * static_cast<double>(rows) * kVocab;
-  sample.run = [&](int) {
-    device.ops.sample(out, {params.data(), static_cast<int>(rows)},
-                      sampled.as<kernels::SampledToken>());
+  const std::pair<const char*, kernels::SamplingRow> kinds[] = {
+      {"greedy", {.temperature = 0}},
+      {"temperature:1", {}},
+      {"top_k:64/top_p:0.95", {.top_k = 64, .top_p = 0.95f}},
+      {"top_p:0.95", {.top_p = 0.95f}},
+      {"top_k:64/top_p:0.95/logprobs:5", {.top_k = 64, .top_p = 0.95f, .num_top_logprobs = 5}},
   };
-  visit(sample);
+  for (const auto& [name, row] : kinds) {
+    const std::vector<kernels::SamplingRow> params(static_cast<size_t>(rows), row);
+    KernelCase sample;
+    sample.name = fmt::format("sample/{}/rows:{}", name, rows);
+    sample.bytes = 4.0 * static_cast<double>(rows) * kVocab;
+    sample.run = [&](int) {
+      device.ops.sample(out, {params.data(), static_cast<int>(rows)},
+                        sampled.as<kernels::SampledToken>());
+    };
+    visit(sample);
+  }
 }
 
 }  // namespace
@@ -282,7 +316,7 @@ void visit_kernel_cases(const KernelOps& device, const CaseVisitor& visit) {
   }
   for (const int64_t rows : {1, 2, 4, 8, 16, 64, 256, 1024, 4096})
     visit_experts(device, rows, visit);
-  for (const int64_t rows : {1, 8, 64}) visit_head(device, rows, visit);
+  for (const int64_t rows : {1, 8, 64, 100}) visit_head(device, rows, visit);
 }
 
 }  // namespace beryl::bench

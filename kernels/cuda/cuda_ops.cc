@@ -5,6 +5,7 @@
 #include <cstring>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "kernels/cuda/dense_matmul.h"
 #include "kernels/cuda/device_buffer.h"
 #include "kernels/cuda/matmul.h"
+#include "kernels/cuda/norms.h"
 #include "kernels/cuda/patch_grids.h"
 #include "kernels/cuda/patches.h"
 #include "kernels/cuda/pinned_buffer.h"
@@ -41,6 +43,34 @@ void check_rows(const TensorView& tensor, DType dtype, int64_t num_rows, int64_t
 
 void check_norm_weight(const TensorView& weight, int64_t n) {
   BERYL_CHECK(weight.empty() || (weight.dtype == DType::kBFloat16 && weight.num_elements() == n));
+  BERYL_CHECK(reinterpret_cast<uintptr_t>(weight.data) % 16 == 0);
+}
+
+// Norms that one kernel computes together with what comes before; nothing where it cannot.
+std::optional<NormsThen> norms_then(std::span<const NormOutput> norms, int64_t rows, int64_t n) {
+  if (norms.size() > kMaxNormsThen) return std::nullopt;
+  NormsThen then;
+  for (const NormOutput& norm : norms) {
+    if (norm.out.dtype != DType::kBFloat16 || norm.weight.empty()) return std::nullopt;
+    check_rows(norm.out, DType::kBFloat16, rows, n);
+    check_norm_weight(norm.weight, n);
+    then.weight[then.count] = norm.weight.bf16();
+    then.out[then.count++] = norm.out.as<uint16_t>();
+  }
+  return then;
+}
+
+void check_merge(const FfnMergeWeights& weights, const TensorView& dense,
+                 const TensorView& residual) {
+  const int64_t n = dense.shape[1];
+  check_rows(dense, DType::kFloat32, dense.shape[0], n);
+  check_rows(residual, DType::kFloat32, dense.shape[0], n);
+  for (const TensorView* weight :
+       {&weights.dense_norm, &weights.experts_norm, &weights.post_norm}) {
+    BERYL_CHECK(!weight->empty());
+    check_norm_weight(*weight, n);
+  }
+  BERYL_CHECK(n <= kMaxNormWidth);
 }
 
 void warn_on_stderr(const std::string& line) {
@@ -79,7 +109,11 @@ class CudaOps final : public Ops {
   void rms_norm(const TensorView& x, const TensorView& weight, float eps,
                 const TensorView& out) override;
   void add_rms_norm(const TensorView& x, const TensorView& weight, float eps,
-                    const TensorView& residual) override;
+                    const TensorView& residual) override {
+    add_rms_norm_then(x, weight, eps, residual, {});
+  }
+  void add_rms_norm_then(const TensorView& x, const TensorView& weight, float eps,
+                         const TensorView& residual, std::span<const NormOutput> norms) override;
   void linear(const TensorView& x, const TensorView& weight, const TensorView& out) override;
   void attention_inputs(const AttentionShape& shape, const AttentionWeights& weights,
                         const TensorView& x, const BatchView& batch, const KvCacheView& cache,
@@ -97,6 +131,9 @@ class CudaOps final : public Ops {
   void tree_sum(const TensorView& in, const TreeSumBatch& batch, const TensorView& out) override;
   void merge_ffn(const FfnMergeWeights& weights, const TensorView& dense, const TensorView& experts,
                  float eps, const TensorView& residual) override;
+  void sum_and_merge_ffn(const FfnMergeWeights& weights, const TensorView& dense,
+                         const ExpertSums& experts, float eps, const TensorView& residual,
+                         std::span<const NormOutput> norms) override;
   void logits(const TensorView& x, const TensorView& table, float cap,
               const TensorView& out) override;
   void sample(const TensorView& logits, const SamplingBatch& batch, SampledToken* sampled) override;
@@ -137,8 +174,9 @@ class CudaOps final : public Ops {
   DeviceBuffer gates_;
   DeviceBuffer partials_;
   DeviceBuffer scores_;
-  DeviceBuffer place_;
+  DeviceBuffer tile_counts_;
   DeviceBuffer sampling_;
+  DeviceBuffer sampling_work_;
   DeviceBuffer pixels_;
   PatchGrids grids_;
   SamplingBatchPacker packer_;
@@ -187,7 +225,7 @@ void CudaOps::run_repeatable(const StepKey& key, const std::function<void()>& la
     return;
   }
   const StepGraphs::WorkSpace work_space = {projected_.data(), inner_.data(),  gates_.data(),
-                                            partials_.data(),  scores_.data(), place_.data()};
+                                            partials_.data(),  scores_.data(), tile_counts_.data()};
   graphs_.run(key, work_space, main_stream_.get(),
               [&](cudaStream_t stream) { stream_.with(stream, launch); });
 }
@@ -203,16 +241,23 @@ void CudaOps::rms_norm(const TensorView& x, const TensorView& weight, float eps,
   check_rows(x, DType::kFloat32, x.shape[0], x.shape[1]);
   check_rows(out, out.dtype, x.shape[0], x.shape[1]);
   check_norm_weight(weight, x.shape[1]);
-  BERYL_CHECK(out.dtype != DType::kInt32);
+  BERYL_CHECK(out.dtype != DType::kInt32 && x.shape[1] <= kMaxNormWidth);
   BERYL_CUDA(launch_rms_norm(x, weight, eps, out, stream_.get()));
 }
 
-void CudaOps::add_rms_norm(const TensorView& x, const TensorView& weight, float eps,
-                           const TensorView& residual) {
-  check_rows(x, DType::kFloat32, x.shape[0], x.shape[1]);
-  check_rows(residual, DType::kFloat32, x.shape[0], x.shape[1]);
-  check_norm_weight(weight, x.shape[1]);
-  BERYL_CUDA(launch_add_rms_norm(x, weight, eps, residual, stream_.get()));
+void CudaOps::add_rms_norm_then(const TensorView& x, const TensorView& weight, float eps,
+                                const TensorView& residual, std::span<const NormOutput> norms) {
+  const int64_t n = x.shape[1];
+  check_rows(x, DType::kFloat32, x.shape[0], n);
+  check_rows(residual, DType::kFloat32, x.shape[0], n);
+  check_norm_weight(weight, n);
+  BERYL_CHECK(n <= kMaxNormWidth);
+  const std::optional<NormsThen> then = norms_then(norms, x.shape[0], n);
+  if (!then) {
+    Ops::add_rms_norm_then(x, weight, eps, residual, norms);
+    return;
+  }
+  BERYL_CUDA(launch_add_rms_norm(x, weight, eps, residual, *then, stream_.get()));
 }
 
 void CudaOps::multiply(MatmulArgs args) {
@@ -321,12 +366,20 @@ void CudaOps::route(const RouterWeights& weights, const TensorView& x, float eps
   const int64_t num_experts = weights.proj.shape[0];
   const int64_t top_k = topk_idx.shape[1];
   check_rows(x, DType::kFloat32, rows, weights.proj.shape[1]);
-  BERYL_CHECK(x.shape[1] <= kMaxRouterWidth && num_experts <= kMaxRouterExperts);
+  BERYL_CHECK(num_experts <= kMaxRouterExperts);
   BERYL_CHECK(top_k >= 1 && top_k <= std::min<int64_t>(kMaxTopK, num_experts));
   BERYL_CHECK(topk_idx.dtype == DType::kInt32 && topk_idx.shape[0] == rows);
   BERYL_CHECK(topk_weights.shape[0] == rows && topk_weights.shape[1] == top_k);
-  auto* scores = scores_.reserve_of<float>(rows * num_experts);
-  BERYL_CUDA(launch_router_scores(weights, x, eps, scores, stream_.get()));
+  const int num_parts = router_parts(rows, num_experts, x.shape[1], limits_.num_sms);
+  auto* memory = scores_.reserve_of<float>(num_parts * rows * (num_experts + 1));
+  const RouterScores scores = {.dots = memory,
+                               .squares = memory + num_parts * rows * num_experts,
+                               .num_parts = num_parts,
+                               .num_rows = static_cast<int>(rows),
+                               .num_experts = static_cast<int>(num_experts),
+                               .width = static_cast<int>(x.shape[1]),
+                               .eps = eps};
+  BERYL_CUDA(launch_router_scores(weights, x.f32(), scores, stream_.get()));
   BERYL_CUDA(launch_choose_experts(scores, weights.per_expert_scale, topk_idx, topk_weights,
                                    stream_.get()));
 }
@@ -381,10 +434,12 @@ void CudaOps::group_by_expert(const TensorView& topk_idx, const TensorView& topk
   const int64_t top_k = topk_idx.shape[1];
   BERYL_CHECK(topk_idx.dtype == DType::kInt32 && topk_weights.num_elements() == rows * top_k);
   BERYL_CHECK(top_k <= kMaxTopK && rows * top_k <= int64_t{1} << 30);
+  const int64_t work_ints =
+      group_work_ints(static_cast<int>(rows), static_cast<int>(top_k), groups.num_local_experts);
   BERYL_CUDA(launch_group_by_expert({.topk_idx = topk_idx.as<const int32_t>(),
                                      .topk_weights = topk_weights.f32(),
                                      .slot_of = slot_of,
-                                     .place = place_.reserve_of<int32_t>(rows * top_k),
+                                     .tile_counts = tile_counts_.reserve_of<int32_t>(work_ints),
                                      .num_rows = static_cast<int>(rows),
                                      .top_k = static_cast<int>(top_k),
                                      .groups = groups},
@@ -430,23 +485,45 @@ void CudaOps::expert_ffn(const ExpertWeights& weights, const TensorView& x,
 
 void CudaOps::tree_sum(const TensorView& in, const TreeSumBatch& batch, const TensorView& out) {
   BERYL_CHECK(in.shape[1] == out.shape[1] && out.shape[0] >= batch.num_rows);
+  BERYL_CHECK(out.shape[1] % kRowUnit == 0);
   BERYL_CUDA(launch_tree_sum(in, batch, out, stream_.get()));
 }
 
 void CudaOps::merge_ffn(const FfnMergeWeights& weights, const TensorView& dense,
                         const TensorView& experts, float eps, const TensorView& residual) {
-  const int64_t rows = dense.shape[0];
-  const int64_t n = dense.shape[1];
-  for (const TensorView* tensor : {&dense, &experts, &residual}) {
-    check_rows(*tensor, DType::kFloat32, rows, n);
+  check_merge(weights, dense, residual);
+  check_rows(experts, DType::kFloat32, dense.shape[0], dense.shape[1]);
+  BERYL_CUDA(launch_merge_ffn(
+      {.weights = weights, .dense = dense, .experts = experts, .residual = residual, .eps = eps},
+      stream_.get()));
+}
+
+void CudaOps::sum_and_merge_ffn(const FfnMergeWeights& weights, const TensorView& dense,
+                                const ExpertSums& experts, float eps, const TensorView& residual,
+                                std::span<const NormOutput> norms) {
+  check_merge(weights, dense, residual);
+  const std::optional<NormsThen> then = norms_then(norms, dense.shape[0], dense.shape[1]);
+  const int leaves = experts.batch.leaves_per_row;
+  if (!then || leaves < 1 || leaves > kMaxMergedLeaves) {
+    Ops::sum_and_merge_ffn(weights, dense, experts, eps, residual, norms);
+    return;
   }
-  for (const TensorView* weight :
-       {&weights.dense_norm, &weights.experts_norm, &weights.post_norm}) {
-    BERYL_CHECK(!weight->empty());
-    check_norm_weight(*weight, n);
+  BERYL_CHECK(experts.results.dtype == DType::kFloat32);
+  BERYL_CHECK(experts.results.shape[1] == dense.shape[1]);
+  BERYL_CHECK(experts.batch.num_rows == dense.shape[0]);
+  MergeFfnArgs args = {.weights = weights,
+                       .dense = dense,
+                       .experts = experts.results,
+                       .leaves = &experts.batch,
+                       .residual = residual,
+                       .eps = eps,
+                       .then = *then};
+  if (dense.shape[0] < kMinMergedRows) {
+    tree_sum(experts.results, experts.batch, experts.sums);
+    args.experts = experts.sums;
+    args.leaves = nullptr;
   }
-  BERYL_CHECK(n <= kMaxMergeWidth);
-  BERYL_CUDA(launch_merge_ffn({weights, dense, experts, residual, eps}, stream_.get()));
+  BERYL_CUDA(launch_merge_ffn(args, stream_.get()));
 }
 
 void CudaOps::logits(const TensorView& x, const TensorView& table, float cap,
@@ -470,12 +547,14 @@ void CudaOps::sample(const TensorView& logits, const SamplingBatch& batch, Sampl
   auto* memory = static_cast<std::byte*>(sampling_.reserve(packer_.num_bytes(batch)));
   const std::vector<std::byte>& packed = packer_.pack(batch, vocab_size, memory);
   upload(memory, packed.data(), packed.size());
+  auto* work = sampling_work_.reserve(sampling_work_bytes(batch.num_rows));
   BERYL_CUDA(launch_sample({.logits = logits.f32(),
                             .vocab_size = vocab_size,
                             .num_rows = batch.num_rows,
                             .rows = reinterpret_cast<const SamplingRow*>(memory),
-                            .sampled = sampled},
-                           stream_.get()));
+                            .sampled = sampled,
+                            .work = static_cast<SamplingWork*>(work)},
+                           sampling_needs(batch, vocab_size), stream_.get()));
 }
 
 void CudaOps::cut_patches(const ImageView* images, int num_images, int patch_size,

@@ -45,7 +45,7 @@ __device__ inline float warp_sum(float value) {
   return value;
 }
 
-// Sum over the block; every thread gets the same bits. `scratch` holds one float a warp and may be
+// Sums over the block; every thread gets the same bits. `scratch` holds one entry a warp and may be
 // reused after the next __syncthreads() of the caller; two calls in a row are safe.
 __device__ inline float block_sum(float value, float* scratch) {
   const float sum = warp_sum(value);
@@ -53,9 +53,16 @@ __device__ inline float block_sum(float value, float* scratch) {
   if (lane_idx() == 0) scratch[warp_idx()] = sum;
   __syncthreads();
   const int num_warps = static_cast<int>(blockDim.x) / kWarpSize;
-  float total = 0;
-  for (int w = 0; w < num_warps; ++w) total += scratch[w];
-  return total;
+  return warp_sum(lane_idx() < num_warps ? scratch[lane_idx()] : 0.0f);
+}
+__device__ inline float2 block_sum(float2 value, float2* scratch) {
+  const float2 sum = make_float2(warp_sum(value.x), warp_sum(value.y));
+  __syncthreads();
+  if (lane_idx() == 0) scratch[warp_idx()] = sum;
+  __syncthreads();
+  const int num_warps = static_cast<int>(blockDim.x) / kWarpSize;
+  const float2 mine = lane_idx() < num_warps ? scratch[lane_idx()] : make_float2(0, 0);
+  return make_float2(warp_sum(mine.x), warp_sum(mine.y));
 }
 
 // to [n] = x * (mean(x^2) + eps)^-1/2 * weight (null: ones), by one warp; `to` is shared memory.

@@ -12,15 +12,26 @@ namespace beryl::kernels::cuda {
 
 constexpr int kMaxRouterExperts = 1024;  // scores of a row, held by one warp
 constexpr int kMaxTopK = 32;
-constexpr int64_t kMaxRouterWidth = 4 * 1024;  // eight normed rows in shared memory
 
-// scores [T, num_experts] float32: proj * (norm(x) * scale * H^-1/2), all float32 but the weights,
-// because a rounding here can change the choice of experts. H a multiple of 8.
-cudaError_t launch_router_scores(const RouterWeights& weights, const TensorView& x, float eps,
-                                 float* scores, LaunchStream stream);
+// What the products of a router leave: parts over K, added by launch_choose_experts, because a row
+// has too few experts to fill a GPU otherwise. All float32 but the weights: a rounding here can
+// change the choice of experts. The tensor cores get x * scale as three bf16 numbers, exactly.
+struct RouterScores {
+  float* dots = nullptr;     // [num_parts, num_rows, num_experts] proj * (x * scale)
+  float* squares = nullptr;  // [num_parts, num_rows] x^2
+  int num_parts = 0;
+  int num_rows = 0;
+  int num_experts = 0;
+  int width = 0;  // H, a multiple of 8
+  float eps = 0;
+};
+// num_parts for a device of so many multiprocessors.
+int router_parts(int64_t num_rows, int64_t num_experts, int64_t width, int num_sms);
+cudaError_t launch_router_scores(const RouterWeights& weights, const float* x,
+                                 const RouterScores& scores, LaunchStream stream);
 
 // Softmax over all experts, the top_k most probable (ties: smaller id), renormalised, scaled.
-cudaError_t launch_choose_experts(const float* scores, const TensorView& per_expert_scale,
+cudaError_t launch_choose_experts(const RouterScores& scores, const TensorView& per_expert_scale,
                                   const TensorView& topk_idx, const TensorView& topk_weights,
                                   LaunchStream stream);
 
@@ -28,11 +39,12 @@ struct GroupArgs {
   const int32_t* topk_idx = nullptr;    // [num_rows, top_k]
   const float* topk_weights = nullptr;  // [num_rows, top_k]
   const int32_t* slot_of = nullptr;     // [num_experts]
-  int32_t* place = nullptr;             // [num_rows * top_k] work space
+  int32_t* tile_counts = nullptr;       // [group_work_ints()] work space
   int num_rows = 0;
   int top_k = 0;
   ExpertGroups groups;
 };
+int64_t group_work_ints(int num_rows, int top_k, int num_slots);
 cudaError_t launch_group_by_expert(const GroupArgs& args, LaunchStream stream);
 
 }  // namespace beryl::kernels::cuda

@@ -2,38 +2,18 @@
 
 #include <algorithm>
 
-#include "kernels/cuda/primitives.cuh"
+#include "kernels/cuda/sum_tree.cuh"
 
 namespace beryl::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kMaxWarps = 32;
-constexpr int kSumThreads = 128;
-constexpr int kMaxSumDepth = 33;  // open nodes of a tree over 32-bit keys
+constexpr int kSumThreads = 64;
 constexpr unsigned kMaxBlocks = 4096;
-
-const bf16* bf16_or_null(const TensorView& weight) {
-  return weight.empty() ? nullptr : reinterpret_cast<const bf16*>(weight.bf16());
-}
 
 unsigned blocks_for(int64_t count, int64_t per_block) {
   return static_cast<unsigned>(
       std::clamp<int64_t>((count + per_block - 1) / per_block, 1, kMaxBlocks));
-}
-
-// (mean(x^2) + eps)^-1/2 of the block's row.
-__device__ float norm_factor(const float* x, int n, float eps, float* scratch) {
-  float sum = 0;
-  for (int i = static_cast<int>(threadIdx.x) * 4; i < n; i += kThreads * 4) {
-    const float4 v = *reinterpret_cast<const float4*>(x + i);
-    sum += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
-  }
-  return 1.0f / sqrtf(block_sum(sum, scratch) / static_cast<float>(n) + eps);
-}
-
-__device__ float weight_at(const bf16* weight, int i) {
-  return weight == nullptr ? 1.0f : to_float(weight[i]);
 }
 
 __global__ void embed_kernel(const bf16* table, const int32_t* ids, float scale, int n,
@@ -45,94 +25,23 @@ __global__ void embed_kernel(const bf16* table, const int32_t* ids, float scale,
     to[i] = to_float(from[i]) * scale;
 }
 
-template <typename Out>
-__global__ void rms_norm_kernel(const float* x, const bf16* weight, int n, float eps, Out* out) {
+// Block (row, columns).
+__global__ void __launch_bounds__(kSumThreads)
+    tree_sum_kernel(const float* in, TreeSumBatch batch, int n, float* out) {
   begin_overlapping_kernel();
-  __shared__ float scratch[kMaxWarps];
-  const int64_t row = blockIdx.x;
-  const float* from = x + row * n;
-  const float factor = norm_factor(from, n, eps, scratch);
-  for (int i = static_cast<int>(threadIdx.x); i < n; i += kThreads) {
-    out[row * n + i] = from_float<Out>(from[i] * factor * weight_at(weight, i));
-  }
-}
-
-__global__ void add_rms_norm_kernel(const float* x, const bf16* weight, int n, float eps,
-                                    float* residual) {
-  begin_overlapping_kernel();
-  __shared__ float scratch[kMaxWarps];
-  const int64_t row = blockIdx.x;
-  const float* from = x + row * n;
-  const float factor = norm_factor(from, n, eps, scratch);
-  for (int i = static_cast<int>(threadIdx.x); i < n; i += kThreads) {
-    residual[row * n + i] += from[i] * factor * weight_at(weight, i);
-  }
-}
-
-struct MergePointers {
-  const float* dense;
-  const float* experts;
-  float* residual;
-  const bf16* dense_norm;
-  const bf16* experts_norm;
-  const bf16* post_norm;
-  float layer_scalar;
-  float eps;
-  int n;
-};
-
-__global__ void merge_ffn_kernel(MergePointers p) {
-  begin_overlapping_kernel();
-  BERYL_DYNAMIC_SHARED(float, sum);  // [n]
-  __shared__ float scratch[kMaxWarps];
-  const int64_t first = int64_t{blockIdx.x} * p.n;
-  const float dense = norm_factor(p.dense + first, p.n, p.eps, scratch);
-  const float experts = norm_factor(p.experts + first, p.n, p.eps, scratch);
-  for (int i = static_cast<int>(threadIdx.x); i < p.n; i += kThreads) {
-    sum[i] = p.dense[first + i] * dense * to_float(p.dense_norm[i]) +
-             p.experts[first + i] * experts * to_float(p.experts_norm[i]);
-  }
-  __syncthreads();
-  const float post = norm_factor(sum, p.n, p.eps, scratch);
-  for (int i = static_cast<int>(threadIdx.x); i < p.n; i += kThreads) {
-    float& to = p.residual[first + i];
-    to = (to + sum[i] * post * to_float(p.post_norm[i])) * p.layer_scalar;
-  }
-}
-
-// Block (row, columns). Leaves come in key order; open nodes are a stack whose borders (highest
-// differing bit of neighbours) decrease, so a bit mask is enough to remember them.
-__global__ void tree_sum_kernel(const float* in, const int32_t* leaf_offsets,
-                                const int32_t* leaf_rows, const int32_t* leaf_keys, int n,
-                                float* out) {
-  begin_overlapping_kernel();
-  __shared__ float open[kMaxSumDepth][kSumThreads];
+  BERYL_DYNAMIC_SHARED(float4, nodes);  // [open nodes but the last, kSumThreads]
   const int row = static_cast<int>(blockIdx.x);
-  const int col = static_cast<int>(blockIdx.y) * kSumThreads + static_cast<int>(threadIdx.x);
-  if (col >= n) return;  // no barriers below: each thread uses its own column of `open`
-  const int t = static_cast<int>(threadIdx.x);
-  int depth = 0;
-  uint32_t borders = 0;
-  uint32_t last_key = 0;
-  for (int leaf = leaf_offsets[row]; leaf < leaf_offsets[row + 1]; ++leaf) {
-    const int32_t from = leaf_rows[leaf];
-    if (from < 0) continue;
-    const auto key = static_cast<uint32_t>(leaf_keys[leaf]);
-    if (depth > 0) {
-      const uint32_t border = 1u << (31 - __clz(static_cast<int>(key ^ last_key)));
-      while (borders != 0 && (borders & (~borders + 1)) < border) {
-        borders &= borders - 1;
-        open[depth - 2][t] += open[depth - 1][t];
-        --depth;
-      }
-      borders |= border;
-    }
-    open[depth++][t] = in[int64_t{from} * n + col];
-    last_key = key;
+  const int col = (static_cast<int>(blockIdx.y) * kSumThreads + static_cast<int>(threadIdx.x)) * 4;
+  if (col >= n) return;
+  const int per_row = batch.leaves_per_row;
+  const int begin = per_row > 0 ? row * per_row : batch.leaf_offsets[row];
+  const int end = per_row > 0 ? begin + per_row : batch.leaf_offsets[row + 1];
+  TreeState tree;
+  OpenNodes open = {nodes + threadIdx.x, kSumThreads};
+  for (int first = begin; first < end; first += kLeafLoads) {
+    open.add_leaves(tree.plan(batch, first, end), in + col, n);
   }
-  float total = depth > 0 ? open[depth - 1][t] : 0.0f;
-  for (int d = depth - 2; d >= 0; --d) total = open[d][t] + total;
-  out[int64_t{row} * n + col] = total;
+  *reinterpret_cast<float4*>(out + int64_t{row} * n + col) = open.finish();
 }
 
 __global__ void softcap_kernel(float* x, int64_t count, float cap) {
@@ -180,55 +89,17 @@ cudaError_t launch_embed(const uint16_t* table, const int32_t* ids, float scale,
                        static_cast<int>(out.shape[1]), out.f32());
 }
 
-cudaError_t launch_rms_norm(const TensorView& x, const TensorView& weight, float eps,
-                            const TensorView& out, LaunchStream stream) {
-  const auto rows = static_cast<unsigned>(x.shape[0]);
-  const auto n = static_cast<int>(x.shape[1]);
-  if (rows == 0) return cudaSuccess;
-  if (out.dtype == DType::kBFloat16) {
-    return launch_overlapping_kernel(rms_norm_kernel<bf16>, rows, kThreads, 0, stream, x.f32(),
-                                     bf16_or_null(weight), n, eps, out.as<bf16>());
-  }
-  return launch_overlapping_kernel(rms_norm_kernel<float>, rows, kThreads, 0, stream, x.f32(),
-                                   bf16_or_null(weight), n, eps, out.f32());
-}
-
-cudaError_t launch_add_rms_norm(const TensorView& x, const TensorView& weight, float eps,
-                                const TensorView& residual, LaunchStream stream) {
-  const auto rows = static_cast<unsigned>(x.shape[0]);
-  if (rows == 0) return cudaSuccess;
-  return launch_overlapping_kernel(add_rms_norm_kernel, rows, kThreads, 0, stream, x.f32(),
-                                   bf16_or_null(weight), static_cast<int>(x.shape[1]), eps,
-                                   residual.f32());
-}
-
-cudaError_t launch_merge_ffn(const MergeFfnArgs& args, LaunchStream stream) {
-  const auto rows = static_cast<unsigned>(args.dense.shape[0]);
-  const auto n = static_cast<int>(args.dense.shape[1]);
-  if (rows == 0) return cudaSuccess;
-  const MergePointers pointers = {args.dense.f32(),
-                                  args.experts.f32(),
-                                  args.residual.f32(),
-                                  bf16_or_null(args.weights.dense_norm),
-                                  bf16_or_null(args.weights.experts_norm),
-                                  bf16_or_null(args.weights.post_norm),
-                                  args.weights.layer_scalar,
-                                  args.eps,
-                                  n};
-  const int shared_bytes = n * static_cast<int>(sizeof(float));
-  return launch_overlapping_kernel(merge_ffn_kernel, rows, kThreads, shared_bytes, stream,
-                                   pointers);
-}
-
 cudaError_t launch_tree_sum(const TensorView& in, const TreeSumBatch& batch, const TensorView& out,
                             LaunchStream stream) {
   if (batch.num_rows == 0) return cudaSuccess;
   const auto n = static_cast<int>(out.shape[1]);
   const dim3 grid(static_cast<unsigned>(batch.num_rows),
-                  static_cast<unsigned>((n + kSumThreads - 1) / kSumThreads));
-  return launch_overlapping_kernel(tree_sum_kernel, grid, kSumThreads, 0, stream, in.f32(),
-                                   batch.leaf_offsets, batch.leaf_rows, batch.leaf_keys, n,
-                                   out.f32());
+                  static_cast<unsigned>((n + kSumThreads * 4 - 1) / (kSumThreads * 4)));
+  const int depth =
+      batch.leaves_per_row > 0 ? std::min(batch.leaves_per_row, kMaxSumDepth) : kMaxSumDepth;
+  const int shared_bytes = (depth - 1) * kSumThreads * static_cast<int>(sizeof(float4));
+  return launch_overlapping_kernel(tree_sum_kernel, grid, kSumThreads, shared_bytes, stream,
+                                   in.f32(), batch, n, out.f32());
 }
 
 cudaError_t launch_softcap(float* x, int64_t count, float cap, LaunchStream stream) {

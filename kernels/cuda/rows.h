@@ -12,25 +12,9 @@
 
 namespace beryl::kernels::cuda {
 
-// Most numbers of a row in merge_ffn, which keeps one in shared memory.
-constexpr int64_t kMaxMergeWidth = 12 * 1024 - 64;
-
 // out[t] = table[ids[t]] * scale; table bf16, n a multiple of 8.
 cudaError_t launch_embed(const uint16_t* table, const int32_t* ids, float scale,
                          const TensorView& out, LaunchStream stream);
-// weight may be empty; out float32 or bf16.
-cudaError_t launch_rms_norm(const TensorView& x, const TensorView& weight, float eps,
-                            const TensorView& out, LaunchStream stream);
-cudaError_t launch_add_rms_norm(const TensorView& x, const TensorView& weight, float eps,
-                                const TensorView& residual, LaunchStream stream);
-struct MergeFfnArgs {
-  FfnMergeWeights weights;
-  TensorView dense;
-  TensorView experts;
-  TensorView residual;
-  float eps = 0;
-};
-cudaError_t launch_merge_ffn(const MergeFfnArgs& args, LaunchStream stream);
 cudaError_t launch_tree_sum(const TensorView& in, const TreeSumBatch& batch, const TensorView& out,
                             LaunchStream stream);
 // x = cap * tanh(x / cap), in place.

@@ -32,7 +32,7 @@ struct ExpertExchange::Impl {
   virtual bool is_repeatable() const = 0;
   virtual base::Status begin_step() = 0;
   virtual base::Status begin(const StepShape& shape, const RoutedRows& rows) = 0;
-  virtual base::Status finish(const ExpertFunction& experts, const TensorView& out) = 0;
+  virtual base::Status finish(const ExpertFunction& experts, const SumFunction& sum) = 0;
   virtual ExpertLoad load() = 0;
 };
 
@@ -44,10 +44,10 @@ struct ExpertExchange::Rounds final : Impl {
   bool is_repeatable() const override { return false; }
   base::Status begin_step() override { return base::Status::ok(); }
   base::Status begin(const StepShape& shape, const RoutedRows& rows) override;
-  base::Status finish(const ExpertFunction& experts, const TensorView& out) override {
+  base::Status finish(const ExpertFunction& experts, const SumFunction& sum) override {
     BERYL_ASSERT(begun, "finish() without begin()");
     begun = false;
-    return run_rounds(experts, out);
+    return run_rounds(experts, sum);
   }
   ExpertLoad load() override { return counts; }
 
@@ -55,8 +55,8 @@ struct ExpertExchange::Rounds final : Impl {
   base::Status receive();
   void compute(const ExpertFunction& experts);
   base::Status start_combine(int round);
-  void finish_sums(int round, const TensorView& out);
-  base::Status run_rounds(const ExpertFunction& experts, const TensorView& out);
+  void finish_sums(int round, const SumFunction& sum);
+  base::Status run_rounds(const ExpertFunction& experts, const SumFunction& sum);
 
   TensorView rows_view(const OpsBuffer& buffer, int num_rows) const {
     return {buffer.bytes(), DType::kFloat32, {num_rows, hidden_size}};
@@ -95,8 +95,8 @@ struct ExpertExchange::Local final : Impl {
     rows = routed;
     return base::Status::ok();
   }
-  base::Status finish(const ExpertFunction& experts, const TensorView& out) override {
-    experts_here.run(rows, experts, out);
+  base::Status finish(const ExpertFunction& experts, const SumFunction& sum) override {
+    experts_here.run(rows, experts, sum);
     return base::Status::ok();
   }
   ExpertLoad load() override {
@@ -175,21 +175,19 @@ base::Status ExpertExchange::Rounds::start_combine(int round) {
   return base::Status::ok();
 }
 
-void ExpertExchange::Rounds::finish_sums(int round, const TensorView& out) {
+void ExpertExchange::Rounds::finish_sums(int round, const SumFunction& sum) {
   const SourceRound& source = dispatch.source_round(round);
   const RoundRows range = dispatch.round_rows(round);
   const int num_rows = range.end - range.begin;
   if (num_rows == 0) return;
   sums.build(source.layout.rows(), source.rows, num_rows);
-  const TensorView part(out.f32() + int64_t{range.begin} * hidden_size, DType::kFloat32,
-                        {num_rows, hidden_size});
-  ops.tree_sum(rows_view(returned, static_cast<int>(source.layout.rows().size())), sums.batch(),
-               part);
+  sum(rows_view(returned, static_cast<int>(source.layout.rows().size())), sums.batch(),
+      range.begin);
 }
 
 // The rows of the next round travel while the experts compute.
 base::Status ExpertExchange::Rounds::run_rounds(const ExpertFunction& experts,
-                                                const TensorView& out) {
+                                                const SumFunction& sum) {
   const int num_rounds = dispatch.num_rounds();
   base::Status status = dispatch.wait();
   for (int round = 0; status && round < num_rounds; ++round) {
@@ -202,7 +200,7 @@ base::Status ExpertExchange::Rounds::run_rounds(const ExpertFunction& experts,
     if (status && !is_last) status = dispatch.wait();
     if (!status) break;
     status = std::exchange(combine, nullptr)->wait();
-    if (status) finish_sums(round, out);
+    if (status) finish_sums(round, sum);
   }
   return status;
 }
@@ -216,7 +214,8 @@ base::Status ExpertExchange::Rounds::begin(const StepShape& shape, const RoutedR
 }
 
 ExpertExchange::ExpertExchange(comm::Communicator& communicator, kernels::Ops& ops,
-                               const Placement& placement, const ExchangeLimits& limits) {
+                               const Placement& placement, const ExchangeLimits& limits)
+    : ops_(ops) {
   if (ops.memory_is_host()) {
     impl_ = std::make_unique<Rounds>(communicator, ops, placement, limits);
   } else {
@@ -248,8 +247,15 @@ base::Status ExpertExchange::begin(const StepShape& shape, const RoutedRows& row
   return impl_->begin(shape, rows);
 }
 
+base::Status ExpertExchange::finish(const ExpertFunction& experts, const SumFunction& sum) {
+  return impl_->finish(experts, sum);
+}
+
 base::Status ExpertExchange::finish(const ExpertFunction& experts, const TensorView& out) {
-  return impl_->finish(experts, out);
+  return finish(experts, [&](const TensorView& results, const kernels::TreeSumBatch& batch,
+                             int64_t first_row) {
+    ops_.tree_sum(results, batch, out.rows(first_row, batch.num_rows));
+  });
 }
 
 ExpertLoad ExpertExchange::load() const {

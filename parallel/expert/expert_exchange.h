@@ -89,14 +89,22 @@ class ExpertExchange {
   using ExpertFunction =
       std::function<void(const ReceivedRows& in, const kernels::TensorView& out)>;
 
+  // Sums the results of rows [first_row, first_row + batch.num_rows) of this rank: `batch` names
+  // their leaves among the rows of `results`.
+  using SumFunction = std::function<void(const kernels::TensorView& results,
+                                         const kernels::TreeSumBatch& batch, int64_t first_row)>;
+
   // Receives, runs `experts` on what came (once a round, also with zero rows), returns results to
-  // their sources and writes the sums to out [T, H]. Collective.
+  // their sources and calls `sum` until every row of this rank has been summed once. Collective.
+  base::Status finish(const ExpertFunction& experts, const SumFunction& sum);
+  // The same, with the sums written to out [T, H].
   base::Status finish(const ExpertFunction& experts, const kernels::TensorView& out);
 
   // Valid until the next call of any function.
   ExpertLoad load() const;
 
  private:
+  kernels::Ops& ops_;
   struct Impl;
   struct Rounds;
   struct Local;

@@ -82,7 +82,7 @@ size_t LocalExperts::num_bytes(int num_experts, const ExchangeLimits& limits, in
 }
 
 void LocalExperts::run(const RoutedRows& rows, const ExpertExchange::ExpertFunction& experts,
-                       const TensorView& out) {
+                       const ExpertExchange::SumFunction& sum) {
   const int64_t num_rows = rows.x.shape[0];
   for (int64_t begin = 0; begin < num_rows; begin += limits_.max_rows) {
     const int64_t count = std::min<int64_t>(limits_.max_rows, num_rows - begin);
@@ -90,12 +90,12 @@ void LocalExperts::run(const RoutedRows& rows, const ExpertExchange::ExpertFunct
     pass.x = rows.x.rows(begin, count);
     pass.topk_idx = rows.topk_idx.rows(begin, count);
     pass.topk_weights = rows.topk_weights.rows(begin, count);
-    run_pass(pass, experts, out.rows(begin, count));
+    run_pass(pass, experts, sum, begin);
   }
 }
 
 void LocalExperts::run_pass(const RoutedRows& rows, const ExpertExchange::ExpertFunction& experts,
-                            const TensorView& out) {
+                            const ExpertExchange::SumFunction& sum, int64_t first_row) {
   const auto num_rows = static_cast<int>(rows.x.shape[0]);
   const kernels::ExpertGroups groups = this->groups();
   ops_.group_by_expert(rows.topk_idx, rows.topk_weights,
@@ -108,12 +108,13 @@ void LocalExperts::run_pass(const RoutedRows& rows, const ExpertExchange::Expert
                         .row_idx = groups.row_idx,
                         .weight = groups.weight}},
           results);
-  ops_.tree_sum(results,
-                {.num_rows = num_rows,
-                 .leaf_offsets = groups.leaf_offsets,
-                 .leaf_rows = groups.leaf_rows,
-                 .leaf_keys = groups.leaf_keys},
-                out);
+  sum(results,
+      {.num_rows = num_rows,
+       .leaf_offsets = groups.leaf_offsets,
+       .leaf_rows = groups.leaf_rows,
+       .leaf_keys = groups.leaf_keys,
+       .leaves_per_row = limits_.top_k},
+      first_row);
 }
 
 std::vector<uint64_t> LocalExperts::load() const {

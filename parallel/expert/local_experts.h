@@ -26,16 +26,16 @@ class LocalExperts {
   static size_t num_bytes(int num_experts, const ExchangeLimits& limits,
                           int max_pass_rows = kMaxPassRows);
 
-  // out [T, H] = the sum of the weighted expert rows of each row, in tree order.
+  // Calls `sum` for the weighted expert rows of a pass, until every row has been summed once.
   void run(const RoutedRows& rows, const ExpertExchange::ExpertFunction& experts,
-           const kernels::TensorView& out);
+           const ExpertExchange::SumFunction& sum);
 
   // Rows of each expert so far; waits for the device. [num_experts]
   std::vector<uint64_t> load() const;
 
  private:
   void run_pass(const RoutedRows& rows, const ExpertExchange::ExpertFunction& experts,
-                const kernels::TensorView& out);
+                const ExpertExchange::SumFunction& sum, int64_t first_row);
   kernels::ExpertGroups groups() const;
   int32_t* ints(int array) const;
 

@@ -1,9 +1,11 @@
 #include "worker/model/decoder.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <bit>
 #include <cmath>
+#include <span>
 
 #include "parallel/base/assert.h"
 #include "worker/model/attention_shape.h"
@@ -127,11 +129,14 @@ void Decoder::attention_block(int layer, const kernels::BatchView& rows) {
   const TensorView attended = workspace_.attended(num_rows, shape);
   const TensorView projected = workspace_.block_out(num_rows);
 
-  ops.rms_norm(residual, weights.input_layernorm, eps, normed);
+  if (layer == 0) ops.rms_norm(residual, weights.input_layernorm, eps, normed);
   ops.attention_inputs(shape, weights.attention, normed, rows, parts_.cache.layer(layer), queries);
   ops.attention(shape, queries, rows, parts_.cache.layer(layer), attended);
   ops.linear(attended, weights.o_proj, projected);
-  ops.add_rms_norm(projected, weights.post_attention_layernorm, eps, residual);
+  const std::array<kernels::NormOutput, 2> norms = {
+      {{weights.pre_feedforward_layernorm, normed},
+       {weights.pre_feedforward_layernorm_2, workspace_.experts_in(num_rows)}}};
+  ops.add_rms_norm_then(projected, weights.post_attention_layernorm, eps, residual, norms);
 }
 
 // Dense MLP and experts read the same residual. The dense one runs while rows travel.
@@ -144,12 +149,10 @@ Status Decoder::feed_forward_block(int layer, const DecoderBatch& batch, LayerOb
   const TensorView normed = workspace_.normed(num_rows);
   const TensorView dense = workspace_.block_out(num_rows);
   const TensorView experts_in = workspace_.experts_in(num_rows);
-  const TensorView experts_out = workspace_.experts_out(num_rows);
   const TensorView topk_idx = workspace_.topk_idx(num_rows);
   const TensorView topk_weights = workspace_.topk_weights(num_rows);
 
   ops.route(weights.router, residual, eps, topk_idx, topk_weights);
-  ops.rms_norm(residual, weights.pre_feedforward_layernorm_2, eps, experts_in);
   const Status sent = parts_.exchange.begin(batch.shape, {.x = experts_in,
                                                           .topk_idx = topk_idx,
                                                           .topk_weights = topk_weights,
@@ -157,17 +160,34 @@ Status Decoder::feed_forward_block(int layer, const DecoderBatch& batch, LayerOb
                                                           .request_seeds = batch.request_seeds,
                                                           .layer = layer});
   if (!sent) return sent;
-  ops.rms_norm(residual, weights.pre_feedforward_layernorm, eps, normed);
   ops.gated_mlp(weights.mlp, normed, dense);
   const Status received = parts_.exchange.finish(
       [&](const expert::ReceivedRows& in, const TensorView& out) {
         ops.expert_ffn(weights.experts, in.x, in.batch, out);
       },
-      experts_out);
+      [&](const TensorView& results, const kernels::TreeSumBatch& batch, int64_t first_row) {
+        merge_rows(layer, num_rows, results, batch, first_row);
+      });
   if (!received) return received;
-  ops.merge_ffn(weights.merge, dense, experts_out, eps, residual);
   if (observer != nullptr) observer->on_routing(layer, topk_idx, topk_weights);
   return Status::ok();
+}
+
+// The feed-forward block's result for rows [first_row, first_row + batch.num_rows), and what the
+// next layer begins with.
+void Decoder::merge_rows(int layer, int num_rows, const TensorView& results,
+                         const kernels::TreeSumBatch& batch, int64_t first_row) {
+  const auto& layers = parts_.weights.layers();
+  const auto next = static_cast<size_t>(layer) + 1;
+  const auto part = [&](const TensorView& rows) { return rows.rows(first_row, batch.num_rows); };
+  std::array<kernels::NormOutput, 1> norms;
+  const bool has_next = next < layers.size();
+  if (has_next) norms[0] = {layers[next].input_layernorm, part(workspace_.normed(num_rows))};
+  parts_.ops.sum_and_merge_ffn(
+      layers[next - 1].merge, part(workspace_.block_out(num_rows)),
+      {.results = results, .batch = batch, .sums = part(workspace_.experts_out(num_rows))},
+      parts_.config.rms_norm_eps, part(workspace_.residual(num_rows)),
+      std::span(norms).first(has_next ? 1 : 0));
 }
 
 // selected = final norm of the rows whose logits are wanted.

@@ -83,6 +83,8 @@ class Decoder {
              const kernels::TensorView& residual);
   void attention_block(int layer, const kernels::BatchView& rows);
   base::Status feed_forward_block(int layer, const DecoderBatch& batch, LayerObserver* observer);
+  void merge_rows(int layer, int num_rows, const kernels::TensorView& results,
+                  const kernels::TreeSumBatch& batch, int64_t first_row);
   void select_rows(const kernels::TreeSumBatch& selection, int num_rows);
 
   DecoderParts parts_;

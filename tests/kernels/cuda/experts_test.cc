@@ -109,7 +109,7 @@ class CudaExpertsTest : public CudaTest {
 TEST_F(CudaExpertsTest, RouterChoosesAsTheCpuDoes) {
   Random random(1);
   for (const int64_t hidden : {int64_t{72}, int64_t{kIsEmulated ? 264 : 2816}}) {
-    for (const int num_experts : {16, 128}) {
+    for (const int num_experts : {16, 128, 136}) {
       const int64_t top_k = num_experts == 16 ? 4 : 8;
       WeightMatrix proj = random.weights(num_experts, hidden, 1);
       WeightMatrix scale = random.gains(hidden);
@@ -117,7 +117,7 @@ TEST_F(CudaExpertsTest, RouterChoosesAsTheCpuDoes) {
       const DeviceTensor device_proj = on_device(proj);
       const DeviceTensor device_scale = on_device(scale);
       const DeviceTensor device_per_expert = on_device(per_expert);
-      for (const int64_t rows : {0, 1, 3, 17, 130, kIsEmulated ? 131 : 1025}) {
+      for (const int64_t rows : {0, 1, 3, 17, 65, 130, 300, kIsEmulated ? 301 : 4096}) {
         FloatMatrix x = random.floats(rows, hidden);
         std::vector<int32_t> expected_idx(static_cast<size_t>(rows * top_k));
         FloatMatrix expected(rows, top_k);
@@ -158,7 +158,8 @@ TEST_F(CudaExpertsTest, TiesGoToTheSmallerId) {
 
 TEST_F(CudaExpertsTest, GroupsAreThoseOfTheCpu) {
   Random random(3);
-  for (const int64_t rows : {0, 1, 3, 65, kIsEmulated ? 70 : 1025}) {
+  // One tile of entries and several.
+  for (const int64_t rows : {0, 1, 3, 65, 256, 257, kIsEmulated ? 600 : 4096}) {
     Routing routing = random_routing(random, rows, 8, 128);
     expect_same_groups(routing, identity(128), 128);
     // A part of the experts is held elsewhere, and some entries are unused.
@@ -169,6 +170,16 @@ TEST_F(CudaExpertsTest, GroupsAreThoseOfTheCpu) {
   }
   Routing one = make_routing(random, 33, 2, [](int64_t, int64_t k) { return k == 0 ? 6 : 2; });
   expect_same_groups(one, identity(16), 16);
+  // All on one expert, with odd numbers of entries a row; more experts than threads.
+  for (const int64_t top_k : {1, 3, 32}) {
+    Routing same = make_routing(random, 1025, top_k, [](int64_t, int64_t k) {
+      return k == 0 ? 5 : static_cast<int32_t>(40 + k);
+    });
+    expect_same_groups(same, identity(128), 128);
+    expect_same_groups(same, identity(1000), 1000);
+  }
+  Routing none = make_routing(random, 5, 2, [](int64_t, int64_t) { return -1; });
+  expect_same_groups(none, identity(16), 16);
 }
 
 struct Experts {

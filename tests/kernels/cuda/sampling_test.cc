@@ -76,7 +76,56 @@ TEST_F(CudaSamplingTest, DrawsTheTokensOfTheCpu) {
   }
 }
 
-// The control for the comparison above: another seed draws other tokens.
+// Searches among a few sorted candidates, a list, and the whole row; segments of one unit and more,
+// and rows that end within one.
+TEST_F(CudaSamplingTest, EverySearchFindsTheTokensOfTheCpu) {
+  const std::vector<SamplingRow> kinds = {
+      {.top_k = 64, .top_p = 0.95f, .num_top_logprobs = 20},
+      {.top_k = 1},
+      {.top_k = 900, .min_p = 0.001f},
+      {.top_k = 2000, .top_p = 0.9f},
+      {.top_p = 0.7f, .num_top_logprobs = 1},
+      {.top_p = 0.9f, .min_p = 0.03f},
+      {.temperature = 0, .num_top_logprobs = 20},
+      {},
+  };
+  std::vector<size_t> sizes = {1, 5, 255, 257, 20011};
+  if (!kIsEmulated) sizes.insert(sizes.end(), {262144, 300001, 2000000});
+  int num_drawn = 0;
+  int num_different = 0;
+  for (const size_t size : sizes) {
+    // Peaked; nearly flat, so that one bucket holds thousands of tokens; all equal.
+    for (const float scale : {4.0f, 0.002f, 0.0f}) {
+      const std::vector<float> logits = Random(4).logits(size, scale);
+      std::vector<SamplingRow> rows;
+      for (size_t i = 0; i < (kIsEmulated ? 1 : 4) * kinds.size(); ++i) {
+        rows.push_back(kinds[i % kinds.size()]);
+        rows.back().seed = i;
+      }
+      const Both both = sample(repeat(logits, rows.size()), rows);
+      for (size_t i = 0; i < rows.size(); ++i) {
+        const SampledToken& device = both.device[i];
+        const SampledToken& host = both.host[i];
+        ++num_drawn;
+        // Millions of masses differ by rounding: the draw may meet a neighbour, by id or by logit.
+        const auto logit = [&](int32_t id) { return logits[static_cast<size_t>(id)]; };
+        num_different += std::abs(device.token_id - host.token_id) > 3 &&
+                         std::abs(logit(device.token_id) - logit(host.token_id)) > 1e-6f * scale;
+        if (rows[i].temperature == 0) {
+          EXPECT_EQ(device.token_id, host.token_id);
+        }
+        ASSERT_EQ(device.num_top, host.num_top) << size << " tokens, row " << i;
+        for (int t = 0; t < host.num_top; ++t) {
+          EXPECT_EQ(device.top[t].token_id, host.top[t].token_id) << size << " tokens, row " << i;
+          EXPECT_NEAR(device.top[t].logprob, host.top[t].logprob, 1e-4);
+        }
+      }
+    }
+  }
+  EXPECT_LE(num_different, num_drawn / 50);
+}
+
+// The control for the comparisons above: another seed draws other tokens.
 TEST_F(CudaSamplingTest, ComparisonSeesAnotherSeed) {
   const std::vector<float> logits = Random(2).logits(500, 0.3f);
   std::vector<SamplingRow> rows(20);

@@ -34,8 +34,12 @@ Outcome run(RankTokens& tokens, int max_pass_rows, int skipped_expert = -1) {
   rows.topk_weights = {tokens.weights.data(), DType::kFloat32, {kRows, kShape.top_k}};
   Outcome outcome;
   outcome.out.assign(tokens.x.size(), -7);
+  const kernels::TensorView out(outcome.out.data(), DType::kFloat32, {kRows, kShape.hidden_size});
   experts.run(rows, made_up_experts(placement, 0, skipped_expert),
-              {outcome.out.data(), DType::kFloat32, {kRows, kShape.hidden_size}});
+              [&](const kernels::TensorView& results, const kernels::TreeSumBatch& batch,
+                  int64_t first_row) {
+                ops->tree_sum(results, batch, out.rows(first_row, batch.num_rows));
+              });
   outcome.load = experts.load();
   return outcome;
 }

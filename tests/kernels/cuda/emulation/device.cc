@@ -37,6 +37,7 @@ struct Warp {
   Meeting meeting;
   const char* operation = nullptr;
   uint32_t live = 0;
+  uint32_t arrived[2] = {};  // lanes at a collective, in two sets as `values`
   // Two sets: a lane may be one collective ahead of another that still reads.
   alignas(64) unsigned char values[2][kLanes][kMaxLaneBytes];
 };
@@ -201,18 +202,22 @@ int lane() {
   return device().current % kLanes;
 }
 
-uint32_t live_lanes() {
-  return device().warps[static_cast<size_t>(device().current / kLanes)].live;
+uint32_t lanes_of_collective() {
+  const Warp& warp = device().warps[static_cast<size_t>(device().current / kLanes)];
+  return warp.arrived[(warp.meeting.generation + 1) % 2];
 }
 
 const unsigned char* exchange(const char* operation, const void* mine, size_t num_bytes) {
   Device& d = device();
   Warp& warp = d.warps[static_cast<size_t>(d.current / kLanes)];
+  uint32_t& arrived = warp.arrived[warp.meeting.generation % 2];
   if (warp.meeting.num_arrived == 0) {
     warp.operation = operation;
+    arrived = 0;
   } else if (std::strcmp(warp.operation, operation) != 0) {
     fail("lanes of a warp are at different collectives");
   }
+  arrived |= 1u << (d.current % kLanes);
   auto& values = warp.values[warp.meeting.generation % 2];
   std::memcpy(values[d.current % kLanes], mine, num_bytes);
   wait_for(warp.meeting);

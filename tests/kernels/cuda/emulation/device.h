@@ -64,7 +64,7 @@ constexpr size_t kMaxLaneBytes = 64;
 // zeros.
 const unsigned char* exchange(const char* operation, const void* mine, size_t num_bytes);
 int lane();
-uint32_t live_lanes();  // mask of lanes that have not returned
+uint32_t lanes_of_collective();  // mask of lanes at this lane's last collective
 
 unsigned char* shared_memory();
 int shared_memory_bytes();
@@ -145,7 +145,7 @@ inline unsigned __ballot_sync(unsigned, bool predicate) {
   const unsigned char* all = e::exchange("ballot", &predicate, sizeof(predicate));
   unsigned mask = 0;
   for (int i = 0; i < e::kLanes; ++i) {
-    if (e::lane_value<bool>(all, i) && (e::live_lanes() >> i & 1) != 0) mask |= 1u << i;
+    if (e::lane_value<bool>(all, i) && (e::lanes_of_collective() >> i & 1) != 0) mask |= 1u << i;
   }
   return mask;
 }
@@ -155,7 +155,8 @@ T reduce(const char* operation, T value, const Join& join) {
   const unsigned char* all = exchange(operation, &value, sizeof(value));
   T result = value;
   for (int i = 0; i < kLanes; ++i) {
-    if (i != lane() && (live_lanes() >> i & 1) != 0) result = join(result, lane_value<T>(all, i));
+    if (i != lane() && (lanes_of_collective() >> i & 1) != 0)
+      result = join(result, lane_value<T>(all, i));
   }
   return result;
 }
@@ -178,6 +179,7 @@ T atomicAdd(T* to, T value) {
   *to = before + value;
   return before;
 }
+inline void __threadfence() {}
 inline unsigned atomicOr(unsigned* to, unsigned value) {
   const unsigned before = *to;
   *to = before | value;
@@ -200,6 +202,9 @@ inline uint32_t __float_as_uint(float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof(bits));
   return bits;
+}
+inline int __float_as_int(float value) {
+  return static_cast<int>(__float_as_uint(value));
 }
 inline float __int_as_float(int bits) {
   float value;
