@@ -31,7 +31,7 @@ struct MemoryPlan {
   uint64_t usable_bytes = 0;  // of it, for this rank
   std::vector<MemoryPart> parts;
   uint64_t fixed_bytes = 0;   // of the parts that are not mapped
-  uint64_t cache_budget = 0;  // for both KV pools
+  uint64_t cache_budget = 0;  // for the KV cache
   CacheRequest cache_request;
   CachePlan cache;  // empty where memory is missing
   uint64_t missing_bytes = 0;
