@@ -168,6 +168,10 @@ const std::vector<ForwardedFlag>& forwarded_flags() {
        "CUDA: start each kernel of a step by itself, for comparisons", F::kWorker},
       {"--no-overlap", "", kEngineSection,
        "CUDA: start a kernel when the one before has ended, for comparisons", F::kWorker},
+      {"--kernel-arch", "ARCH", kEngineSection,
+       "CUDA: best, the kernels made for the device; sm_80, those that every device runs (default: "
+       "best)",
+       F::kWorker},
       {kDeviceMemory, "SIZE", kOperationSection,
        "Dry run: plan for a device of this size, e.g. 80GB (default: the one that is here)",
        F::kWorker},

@@ -582,7 +582,10 @@ std::unique_ptr<Ops> make_cuda_ops(const CudaOpsOptions& options) {
   const DeviceInfo info = query_device(options.device);
   if (!info.is_usable) throw DeviceError("CUDA: " + info.problem);
   BERYL_CUDA(cudaSetDevice(options.device));
-  return std::make_unique<CudaOps>(options, info);
+  if (options.kernel_arch == KernelArch::kBest) return std::make_unique<CudaOps>(options, info);
+  CudaOpsOptions generic = options;
+  generic.without_overlap = true;
+  return std::make_unique<CudaOps>(generic, as_sm_80(info));
 }
 
 }  // namespace beryl::kernels::cuda

@@ -2,6 +2,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
+
 namespace beryl::kernels::cuda {
 namespace {
 
@@ -23,6 +25,15 @@ std::string driver_problem(cudaError_t error) {
 }
 
 }  // namespace
+
+DeviceInfo as_sm_80(const DeviceInfo& info) {
+  constexpr int kSharedBytes = 163 << 10;  // of a block of sm_80, opted in
+  DeviceInfo capped = info;
+  capped.compute_major = 8;
+  capped.compute_minor = 0;
+  capped.max_shared_bytes = std::min(info.max_shared_bytes, kSharedBytes);
+  return capped;
+}
 
 DeviceInfo query_device(int device) {
   DeviceInfo info;

@@ -23,6 +23,7 @@ struct WorkerOptions {
   // CUDA, for comparisons: steps kernel by kernel, kernels one after the other.
   bool without_graphs = false;
   bool without_overlap = false;
+  std::string kernel_arch = "best";  // best, sm_80
 
   std::string coordinator = "127.0.0.1:8101";
   uint32_t group = 0;
