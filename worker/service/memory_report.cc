@@ -41,7 +41,7 @@ std::vector<std::string> memory_table(const MemoryPlan& plan, const model::Model
                                       const CachePlan& cache) {
   std::vector<std::string> lines = {head(plan)};
   for (const MemoryPart& part : plan.parts) {
-    lines.push_back(line(part.name, part.num_bytes, part.is_mapped ? "mapped files" : ""));
+    lines.push_back(line(part.name, part.num_bytes, part.is_mapped() ? "mapped files" : ""));
   }
   const cache::PageLayout layout =
       cache::page_layout(config, cache.size.block_size, plan.cache_request.kv_dtype);
