@@ -156,7 +156,7 @@ const std::vector<ForwardedFlag>& forwarded_flags() {
       {"--kv-cache-dtype", "DTYPE", kEngineSection,
        "auto, bf16 (cuda) or float32 (cpu): what keys and values are kept as", F::kWorker},
       {"--gpu-memory-utilization", "F", kEngineSection,
-       "Part of a GPU's memory that a rank may use (default: 0.92)", F::kWorker},
+       "Part of a GPU's memory that a rank may use (default: 0.95)", F::kWorker},
       {"--feature-cache-tokens", "N", kEngineSection,
        "Soft tokens of pictures a rank keeps; 0: no pictures (default: 16384)", F::kWorker},
       {"--block-size", "N", kEngineSection, "Positions of a KV cache block", F::kWorker},
