@@ -48,8 +48,9 @@ TEST_F(EngineSpeedTest, ReusesSlidingBlocks) {
   const int context = 20 * config_.sliding_window + 80;
   const DecodeShape shape{.batch_size = 3, .context = context, .num_steps = 2};
   const EngineSize size = decode_size(shape, 64, 16);
-  EXPECT_LT(cache_size(config_, size).num_sliding_blocks,
-            cache_size(config_, size).num_global_blocks);
+  const int all_blocks =
+      size.max_requests * ((size.max_length + size.block_size - 1) / size.block_size);
+  EXPECT_LT(cache_size(config_, size, ops_->kv_dtype()).num_pages, all_blocks);
   with_runner(size, [&](EngineRunner& runner) {
     const DecodeResult result = measure_decode(config_, shape, ops_->kv_dtype(), 1, runner, *ops_);
     EXPECT_GE(result.experts_per_layer, config_.top_k_experts);
