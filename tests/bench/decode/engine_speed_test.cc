@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -77,9 +76,7 @@ TEST_F(EngineSpeedTest, CountsWork) {
   const auto kv = [&](int position) { return kv_bytes_read(config_, ops_->kv_dtype(), position); };
   size_t one_position = 0;
   for (const model::LayerKind kind : config_.layer_kinds) {
-    one_position += cache::bytes_per_block(config_, kind, 1, ops_->kv_dtype()) /
-                    static_cast<size_t>(
-                        std::count(config_.layer_kinds.begin(), config_.layer_kinds.end(), kind));
+    one_position += cache::layer_block_bytes(config_, kind, 1, ops_->kv_dtype());
   }
   EXPECT_EQ(kv(0), one_position);
   EXPECT_EQ(kv(9), 10 * one_position);
