@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "bench/isa_option.h"
+#include "bench/plot/report_plot.h"
 #include "kernels/cpu/cpu_ops.h"
 
 namespace beryl::bench {
@@ -50,7 +51,7 @@ void write_report(const CpuRun& run, nlohmann::json report) {
   report["cpu"] = cpu_model();
   report["num_threads"] = run.num_threads;
   report["isa"] = kernels::cpu::isa_name(kernels::cpu::resolve(run.isa));
-  if (!run.json_path.empty()) std::ofstream(run.json_path) << report.dump(1) << "\n";
+  if (!run.json_path.empty()) write_with_plot(run.json_path, report);
 }
 
 }  // namespace beryl::bench

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
@@ -10,6 +9,7 @@
 
 #include "bench/cuda_option.h"
 #include "bench/kernels/kernel_report.h"
+#include "bench/plot/report_plot.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/peaks.h"
 
@@ -43,7 +43,7 @@ void run(const KernelsArguments& arguments) {
                                {"matmul_tflop_s", peaks.flops_per_s / 1e12},
                                {"upload_gb_s", upload / 1e9},
                                {"kernels", report.results()}};
-  if (!arguments.json_path.empty()) std::ofstream(arguments.json_path) << json.dump(1) << "\n";
+  if (!arguments.json_path.empty()) write_with_plot(arguments.json_path, json);
   if (report.num_failed() > 0) {
     throw std::runtime_error(fmt::format("{} results are wrong", report.num_failed()));
   }
@@ -61,7 +61,8 @@ void add_kernels_command(CLI::App& app) {
       ->check(CLI::Range(0.001, 60.0))
       ->capture_default_str();
   add_cuda_options(*command, arguments->cuda);
-  command->add_option("--json", arguments->json_path, "Write the report to this file");
+  command->add_option("--json", arguments->json_path,
+                      "Write the report to this file, and a plot of it beside it");
   command->callback([arguments] { run(*arguments); });
 }
 

@@ -11,6 +11,7 @@
 #include "bench/make_checkpoint_command.h"
 #include "bench/mock_group_command.h"
 #include "bench/parity_command.h"
+#include "bench/plot_command.h"
 #include "bench/serve_command.h"
 #include "bench/vision_command.h"
 
@@ -26,6 +27,7 @@ int main(int argc, char** argv) {
   beryl::bench::add_load_command(app);
   beryl::bench::add_mock_group_command(app);
   beryl::bench::add_make_checkpoint_command(app);
+  beryl::bench::add_plot_command(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Error& error) {

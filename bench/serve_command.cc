@@ -6,7 +6,6 @@
 
 #include <cstdlib>
 #include <ctime>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include "bench/command_line.h"
+#include "bench/plot/report_plot.h"
 #include "bench/request_progress.h"
 #include "bench/serve/prompts.h"
 #include "bench/serve/serve_report.h"
@@ -175,9 +175,7 @@ void save(const ServeArguments& arguments, const json& report) {
                                 fmt::gmtime(std::time(nullptr))));
   }
   for (const std::string& path : paths) {
-    std::ofstream out(path);
-    out << report.dump(1) << '\n';
-    if (!out) throw std::runtime_error("cannot write " + path);
+    write_with_plot(path, report);
     fmt::print("written: {}\n", path);
   }
 }
@@ -287,7 +285,8 @@ void add_report_options(CLI::App& command, ServeArguments& arguments) {
       ->delimiter(',')
       ->check(CLI::Range(0.0, 100.0))
       ->default_str("99");
-  command.add_option("--json", arguments.json_path, "Write the report to this file");
+  command.add_option("--json", arguments.json_path,
+                     "Write the report to this file, and a plot of it beside it");
   command.add_flag("--save-result", arguments.save_result,
                    "Write the report to a file named after the run, in this folder");
 }

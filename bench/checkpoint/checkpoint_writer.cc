@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <utility>
@@ -77,28 +78,49 @@ class NewFile {
 
 struct Chunk {
   const TensorSpec* spec;
+  const NewFile* file;
   size_t tensor_offset;  // bytes
   size_t file_offset;
   size_t num_bytes;
 };
 
-std::vector<Chunk> plan_chunks(const Shard& shard, size_t data_begin) {
+std::vector<Chunk> plan_chunks(const Shard& shard, const NewFile& file, size_t data_begin) {
   std::vector<Chunk> chunks;
   for (const TensorSpec& spec : shard.tensors) {
     for (size_t at = 0; at < spec.num_bytes(); at += kChunkBytes) {
-      chunks.push_back({&spec, at, data_begin + at, std::min(kChunkBytes, spec.num_bytes() - at)});
+      chunks.push_back(
+          {&spec, &file, at, data_begin + at, std::min(kChunkBytes, spec.num_bytes() - at)});
     }
     data_begin += spec.num_bytes();
   }
   return chunks;
 }
 
-void write_shard(const fs::path& directory, const Shard& shard, const CheckpointOptions& options,
-                 base::Progress* progress) {
-  NewFile file(directory / shard.file);
-  const std::string header = shard_header(shard);
-  file.write(header.data(), header.size(), 0);
-  const std::vector<Chunk> chunks = plan_chunks(shard, header.size());
+// The first chunk of each list, then the second of each, ...
+std::vector<Chunk> in_turns(const std::vector<std::vector<Chunk>>& lists) {
+  size_t longest = 0;
+  for (const std::vector<Chunk>& list : lists) longest = std::max(longest, list.size());
+  std::vector<Chunk> chunks;
+  for (size_t i = 0; i < longest; ++i) {
+    for (const std::vector<Chunk>& list : lists) {
+      if (i < list.size()) chunks.push_back(list[i]);
+    }
+  }
+  return chunks;
+}
+
+// All files at once: a file takes one write at a time.
+void write_shards(const fs::path& directory, const std::vector<Shard>& shards,
+                  const CheckpointOptions& options, base::Progress* progress) {
+  std::vector<std::unique_ptr<NewFile>> files;
+  std::vector<std::vector<Chunk>> lists;
+  for (const Shard& shard : shards) {
+    files.push_back(std::make_unique<NewFile>(directory / shard.file));
+    const std::string header = shard_header(shard);
+    files.back()->write(header.data(), header.size(), 0);
+    lists.push_back(plan_chunks(shard, *files.back(), header.size()));
+  }
+  const std::vector<Chunk> chunks = in_turns(lists);
   weights::parallel_for(options.num_threads, chunks.size(), [&](size_t i) {
     const Chunk& chunk = chunks[i];
     std::vector<uint16_t> values(chunk.num_bytes / sizeof(uint16_t));
@@ -106,10 +128,10 @@ void write_shard(const fs::path& directory, const Shard& shard, const Checkpoint
         weights::dummy_key(options.source.seed, chunk.spec->name),
         weights::dummy_rule(chunk.spec->name, chunk.spec->shape.back(), options.source.post_norm),
         chunk.tensor_offset / sizeof(uint16_t), values);
-    file.write(values.data(), chunk.num_bytes, chunk.file_offset);
+    chunk.file->write(values.data(), chunk.num_bytes, chunk.file_offset);
     progress->add(chunk.num_bytes);
   });
-  file.commit();
+  for (const std::unique_ptr<NewFile>& file : files) file->commit();
 }
 
 void write_index(const fs::path& directory, const std::vector<Shard>& shards, size_t total_bytes) {
@@ -186,7 +208,7 @@ void write_checkpoint(const fs::path& config_dir, const fs::path& out,
   fs::remove(out / "model.safetensors");
   fs::remove(out / "model.safetensors.index.json");
   base::Progress progress(total_bytes, options.progress);
-  for (const Shard& shard : shards) write_shard(out, shard, options, &progress);
+  write_shards(out, shards, options, &progress);
   progress.finish();
   if (shards.size() > 1) write_index(out, shards, total_bytes);
   for (const char* name : kCopiedFiles) {

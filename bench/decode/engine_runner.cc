@@ -17,15 +17,15 @@ int ceil_div(int a, int b) {
   return (a + b - 1) / b;
 }
 
-// Descending, so that blocks are handed out from the back in ascending order at first.
-std::vector<int32_t> all_blocks(int num_blocks) {
-  std::vector<int32_t> ids(static_cast<size_t>(num_blocks));
+// Descending, so that pages are handed out from the back in ascending order at first.
+std::vector<int32_t> all_pages(int num_pages) {
+  std::vector<int32_t> ids(static_cast<size_t>(num_pages));
   std::iota(ids.rbegin(), ids.rend(), 0);
   return ids;
 }
 
-wire::GroupLimits group_limits(const model::ModelConfig& config, const EngineSize& size) {
-  const cache::KvCacheSize blocks = cache_size(config, size);
+wire::GroupLimits group_limits(const model::ModelConfig& config, const EngineSize& size,
+                               const cache::KvCache& cache) {
   wire::GroupLimits limits;
   limits.epoch = 1;
   limits.num_ranks = 1;
@@ -36,8 +36,8 @@ wire::GroupLimits group_limits(const model::ModelConfig& config, const EngineSiz
   limits.model.set_num_experts(static_cast<uint32_t>(config.num_experts));
   limits.model.set_top_k_experts(static_cast<uint32_t>(config.top_k_experts));
   limits.cache.set_block_size(static_cast<uint32_t>(size.block_size));
-  limits.cache.set_num_global_blocks(static_cast<uint32_t>(blocks.num_global_blocks));
-  limits.cache.set_num_sliding_blocks(static_cast<uint32_t>(blocks.num_sliding_blocks));
+  limits.cache.set_num_pages(static_cast<uint32_t>(cache.size().num_pages));
+  limits.cache.set_global_blocks_per_page(static_cast<uint32_t>(cache.layout().global_blocks));
   limits.cache.set_max_num_seqs(static_cast<uint32_t>(size.max_requests));
   limits.cache.set_max_num_batched_tokens(static_cast<uint32_t>(size.max_rows));
   return limits;
@@ -45,7 +45,8 @@ wire::GroupLimits group_limits(const model::ModelConfig& config, const EngineSiz
 
 }  // namespace
 
-cache::KvCacheSize cache_size(const model::ModelConfig& config, const EngineSize& size) {
+cache::KvCacheSize cache_size(const model::ModelConfig& config, const EngineSize& size,
+                              kernels::DType kv_dtype) {
   const int length_blocks = ceil_div(size.max_length, size.block_size);
   const int window_blocks =
       std::min(length_blocks, ceil_div(config.sliding_window, size.block_size) + 2);
@@ -55,20 +56,15 @@ cache::KvCacheSize cache_size(const model::ModelConfig& config, const EngineSize
                               : 0;
   const int sliding =
       std::min(size.max_requests * length_blocks, size.max_requests * window_blocks + step_blocks);
+  const int global_blocks = cache::page_layout(config, size.block_size, kv_dtype).global_blocks;
   return {.block_size = size.block_size,
-          .num_global_blocks = size.max_requests * length_blocks,
-          .num_sliding_blocks = sliding};
+          .num_pages = size.max_requests * ceil_div(length_blocks, global_blocks) + sliding};
 }
 
 size_t cache_bytes(const model::ModelConfig& config, const EngineSize& size,
                    kernels::DType kv_dtype) {
-  const cache::KvCacheSize blocks = cache_size(config, size);
-  const auto bytes = [&](model::LayerKind kind, int count) {
-    return static_cast<size_t>(count) *
-           cache::bytes_per_block(config, kind, size.block_size, kv_dtype);
-  };
-  return bytes(model::LayerKind::kGlobal, blocks.num_global_blocks) +
-         bytes(model::LayerKind::kSliding, blocks.num_sliding_blocks);
+  return static_cast<size_t>(cache_size(config, size, kv_dtype).num_pages) *
+         cache::page_layout(config, size.block_size, kv_dtype).page_bytes();
 }
 
 EngineRunner::EngineRunner(const EngineParts& parts, const EngineSize& size)
@@ -78,7 +74,7 @@ EngineRunner::EngineRunner(const EngineParts& parts, const EngineSize& size)
                 {.hidden_size = parts.config.hidden_size,
                  .top_k = parts.config.top_k_experts,
                  .max_rows = size.max_rows}),
-      cache_(parts.config, cache_size(parts.config, size), parts.ops),
+      cache_(parts.config, cache_size(parts.config, size, parts.ops.kv_dtype()), parts.ops),
       decoder_({.config = parts.config,
                 .weights = parts.weights,
                 .ops = parts.ops,
@@ -86,9 +82,8 @@ EngineRunner::EngineRunner(const EngineParts& parts, const EngineSize& size)
                 .cache = cache_},
                {.max_rows = size.max_rows}),
       pass_(decoder_),
-      executor_(pass_, parts.ops, group_limits(parts.config, size), 0),
-      free_global_(all_blocks(cache_.size().num_global_blocks)),
-      free_sliding_(all_blocks(cache_.size().num_sliding_blocks)) {
+      executor_(pass_, parts.ops, group_limits(parts.config, size, cache_), 0),
+      free_pages_(all_pages(cache_.size().num_pages)) {
   BERYL_ASSERT(parts.communicator.size() == 1, "{} ranks", parts.communicator.size());
 }
 
@@ -109,11 +104,11 @@ int EngineRunner::add(const std::vector<int32_t>& prompt, Logprobs logprobs) {
   return handle;
 }
 
-int32_t EngineRunner::take(std::vector<int32_t>& free_blocks) {
-  BERYL_ASSERT(!free_blocks.empty(), "no free block");
-  const int32_t block = free_blocks.back();
-  free_blocks.pop_back();
-  return block;
+int32_t EngineRunner::take_page() {
+  BERYL_ASSERT(!free_pages_.empty(), "no free page");
+  const int32_t page = free_pages_.back();
+  free_pages_.pop_back();
+  return page;
 }
 
 void EngineRunner::free_behind_window(Request& request) {
@@ -121,8 +116,7 @@ void EngineRunner::free_behind_window(Request& request) {
   const int first =
       std::min(reach / size_.block_size, static_cast<int>(request.sliding_blocks.size()));
   for (; request.first_live_sliding < first; ++request.first_live_sliding) {
-    free_sliding_.push_back(
-        request.sliding_blocks[static_cast<size_t>(request.first_live_sliding)]);
+    free_pages_.push_back(request.sliding_blocks[static_cast<size_t>(request.first_live_sliding)]);
   }
 }
 
@@ -136,11 +130,14 @@ void EngineRunner::add_row(const Part& part) {
   row.set_sample(end == request.num_tokens);
   const auto num_blocks = static_cast<size_t>(ceil_div(end, size_.block_size));
   while (request.global_blocks.size() < num_blocks) {
-    request.global_blocks.push_back(take(free_global_));
+    const int per_page = cache_.layout().global_blocks;
+    const bool is_new_page = request.global_blocks.size() % static_cast<size_t>(per_page) == 0;
+    request.global_blocks.push_back(is_new_page ? take_page() * per_page
+                                                : request.global_blocks.back() + 1);
     row.add_new_global_blocks(static_cast<uint32_t>(request.global_blocks.back()));
   }
   while (request.sliding_blocks.size() < num_blocks) {
-    request.sliding_blocks.push_back(take(free_sliding_));
+    request.sliding_blocks.push_back(take_page());
     row.add_new_sliding_blocks(static_cast<uint32_t>(request.sliding_blocks.back()));
   }
   request.num_computed = end;
@@ -178,11 +175,13 @@ const wire::StepResult& EngineRunner::step(std::span<const Part> parts, expert::
 void EngineRunner::release_all() {
   for (auto& [handle, request] : requests_) {
     plan_.add_releases(static_cast<uint32_t>(handle));
-    free_global_.insert(free_global_.end(), request.global_blocks.begin(),
-                        request.global_blocks.end());
-    free_sliding_.insert(free_sliding_.end(),
-                         request.sliding_blocks.begin() + request.first_live_sliding,
-                         request.sliding_blocks.end());
+    const int per_page = cache_.layout().global_blocks;
+    for (const int32_t block : request.global_blocks) {
+      if (block % per_page == 0) free_pages_.push_back(block / per_page);
+    }
+    free_pages_.insert(free_pages_.end(),
+                       request.sliding_blocks.begin() + request.first_live_sliding,
+                       request.sliding_blocks.end());
   }
   requests_.clear();
 }

@@ -25,8 +25,9 @@ struct EngineSize {
   int block_size = 16;
 };
 
-// Blocks that max_requests requests of max_length positions need at most.
-cache::KvCacheSize cache_size(const model::ModelConfig& config, const EngineSize& size);
+// Pages that max_requests requests of max_length positions need at most.
+cache::KvCacheSize cache_size(const model::ModelConfig& config, const EngineSize& size,
+                              kernels::DType kv_dtype);
 
 // Bytes of that cache.
 size_t cache_bytes(const model::ModelConfig& config, const EngineSize& size,
@@ -88,7 +89,7 @@ class EngineRunner {
 
   void add_row(const Part& part);
   void free_behind_window(Request& request);
-  static int32_t take(std::vector<int32_t>& free_blocks);
+  int32_t take_page();
 
   const model::ModelConfig& config_;
   const EngineSize size_;
@@ -98,8 +99,7 @@ class EngineRunner {
   ObservedPass pass_;
   engine::StepExecutor executor_;
   std::map<int, Request> requests_;
-  std::vector<int32_t> free_global_;
-  std::vector<int32_t> free_sliding_;
+  std::vector<int32_t> free_pages_;
   wire::StepPlan plan_;  // of the next step
   wire::StepResult result_;
 };

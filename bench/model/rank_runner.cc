@@ -15,24 +15,27 @@ constexpr int ceil_div(int a, int b) {
   return (a + b - 1) / b;
 }
 
-// Each request may leave a partly filled block, so there is one more per request.
-cache::KvCacheSize cache_size(const RunnerLimits& limits) {
+// Each request may leave a partly filled block and page, so there is one more of each per request.
+cache::KvCacheSize cache_size(const model::ModelConfig& config, const RunnerLimits& limits,
+                              kernels::DType kv_dtype) {
   const int blocks = ceil_div(limits.max_positions, limits.block_size) + limits.max_requests;
-  return {
-      .block_size = limits.block_size, .num_global_blocks = blocks, .num_sliding_blocks = blocks};
+  const int per_page = cache::page_layout(config, limits.block_size, kv_dtype).global_blocks;
+  return {.block_size = limits.block_size,
+          .num_pages = blocks + ceil_div(blocks, per_page) + limits.max_requests};
 }
 
-// Descending, so that blocks are handed out from the back in ascending order at first.
-std::vector<int32_t> all_blocks(int num_blocks) {
-  std::vector<int32_t> ids(static_cast<size_t>(num_blocks));
+// Descending, so that pages are handed out from the back in ascending order at first.
+std::vector<int32_t> all_pages(int num_pages) {
+  std::vector<int32_t> ids(static_cast<size_t>(num_pages));
   std::iota(ids.rbegin(), ids.rend(), 0);
   return ids;
 }
 
-void take_block(std::vector<int32_t>* free_blocks, std::vector<int32_t>* blocks) {
-  BERYL_ASSERT(!free_blocks->empty(), "no free block: raise RunnerLimits::max_positions");
-  blocks->push_back(free_blocks->back());
-  free_blocks->pop_back();
+int32_t take_page(std::vector<int32_t>* free_pages) {
+  BERYL_ASSERT(!free_pages->empty(), "no free page: raise RunnerLimits::max_positions");
+  const int32_t page = free_pages->back();
+  free_pages->pop_back();
+  return page;
 }
 
 }  // namespace
@@ -58,15 +61,14 @@ RankRunner::RankRunner(const RunnerParts& parts, const RunnerLimits& limits)
                  .top_k = parts.config.top_k_experts,
                  .max_rows = limits.max_rows,
                  .round_capacity = limits.round_capacity}),
-      cache_(parts.config, cache_size(limits), parts.ops),
+      cache_(parts.config, cache_size(parts.config, limits, parts.ops.kv_dtype()), parts.ops),
       decoder_({.config = parts.config,
                 .weights = parts.weights,
                 .ops = parts.ops,
                 .exchange = exchange_,
                 .cache = cache_},
                {.max_rows = limits.max_rows, .max_logits_rows = limits.max_logits_rows}),
-      free_global_(all_blocks(cache_.size().num_global_blocks)),
-      free_sliding_(all_blocks(cache_.size().num_sliding_blocks)) {}
+      free_pages_(all_pages(cache_.size().num_pages)) {}
 
 base::Status RankRunner::run(const GroupStep& step, expert::StepMode mode,
                              model::LayerObserver* observer) {
@@ -151,18 +153,21 @@ void RankRunner::extend(Request* request, int num_tokens) {
   const int first_visible = std::max(0, request->num_computed_tokens - config_.sliding_window + 1);
   while (request->first_sliding_block < first_visible / block_size &&
          !request->sliding_blocks.empty()) {
-    free_sliding_.push_back(request->sliding_blocks.front());
+    free_pages_.push_back(request->sliding_blocks.front());
     request->sliding_blocks.erase(request->sliding_blocks.begin());
     ++request->first_sliding_block;
   }
   request->num_computed_tokens += num_tokens;
   const int num_blocks = ceil_div(request->num_computed_tokens, block_size);
   while (static_cast<int>(request->global_blocks.size()) < num_blocks) {
-    take_block(&free_global_, &request->global_blocks);
+    const int per_page = cache_.layout().global_blocks;
+    const bool is_new_page = request->global_blocks.size() % static_cast<size_t>(per_page) == 0;
+    request->global_blocks.push_back(is_new_page ? take_page(&free_pages_) * per_page
+                                                 : request->global_blocks.back() + 1);
   }
   while (request->first_sliding_block + static_cast<int>(request->sliding_blocks.size()) <
          num_blocks) {
-    take_block(&free_sliding_, &request->sliding_blocks);
+    request->sliding_blocks.push_back(take_page(&free_pages_));
   }
 }
 
@@ -191,10 +196,12 @@ void RankRunner::drop(int request_id) {
   const auto it = requests_.find(request_id);
   if (it == requests_.end()) return;
   Request& request = it->second;
-  free_global_.insert(free_global_.end(), request.global_blocks.begin(),
-                      request.global_blocks.end());
-  free_sliding_.insert(free_sliding_.end(), request.sliding_blocks.begin(),
-                       request.sliding_blocks.end());
+  const int per_page = cache_.layout().global_blocks;
+  for (const int32_t block : request.global_blocks) {
+    if (block % per_page == 0) free_pages_.push_back(block / per_page);
+  }
+  free_pages_.insert(free_pages_.end(), request.sliding_blocks.begin(),
+                     request.sliding_blocks.end());
   requests_.erase(it);
 }
 

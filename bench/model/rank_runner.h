@@ -105,8 +105,7 @@ class RankRunner {
   model::Decoder decoder_;
 
   std::map<int, Request> requests_;
-  std::vector<int32_t> free_global_;
-  std::vector<int32_t> free_sliding_;
+  std::vector<int32_t> free_pages_;
 
   std::vector<RowPlace> rows_;
   std::vector<int32_t> token_ids_;

@@ -472,8 +472,7 @@ void GroupDriver::publish(Clock::time_point now) {
   const scheduler::SchedulerStats stats = scheduler_.stats();
   status.num_waiting = stats.num_waiting;
   status.num_running = stats.num_running;
-  status.kv_usage = std::max(usage(stats.global_blocks_used, stats.global_blocks_total),
-                             usage(stats.sliding_blocks_used, stats.sliding_blocks_total));
+  status.kv_usage = usage(stats.pages_used, stats.pages_total);
   parts_.metrics.num_requests_waiting.set(stats.num_waiting);
   parts_.metrics.num_requests_running.set(stats.num_running);
   parts_.metrics.kv_cache_usage.set(status.kv_usage);

@@ -26,7 +26,7 @@ struct ServerMetrics::EngineFamilies {
   Family<Gauge>& running = gauge("vllm:num_requests_running", "Requests in the running batch.");
   Family<Gauge>& waiting = gauge("vllm:num_requests_waiting", "Requests waiting to be scheduled.");
   Family<Gauge>& kv_usage =
-      gauge("vllm:kv_cache_usage_perc", "Share of KV cache blocks in use, 0 to 1.");
+      gauge("vllm:kv_cache_usage_perc", "Share of KV cache memory in use, 0 to 1.");
   Family<Gauge>& healthy = gauge("vllm:engine_healthy", "1 while the group can work.");
   Family<Counter>& prompt_tokens = counter("vllm:prompt_tokens_total", "Prompt tokens processed.");
   Family<Counter>& generation_tokens = counter("vllm:generation_tokens_total", "Tokens generated.");

@@ -17,7 +17,7 @@ namespace beryl::metrics {
 struct EngineMetrics {
   Gauge& num_requests_running;
   Gauge& num_requests_waiting;
-  Gauge& kv_cache_usage;  // [0, 1] of the fuller pool
+  Gauge& kv_cache_usage;  // [0, 1] of the pages of cache memory
   Gauge& healthy;         // 1 while the group can work
   Counter& prompt_tokens;
   Counter& generation_tokens;

@@ -1,6 +1,6 @@
-// The blocks of one cache pool of one rank, by id. A block is free, used, or retiring (given up,
-// but a plan that names it has not completed yet). Every move that is not one of
-// free -> used -> retiring -> free is a bug of ours and aborts.
+// The pages of cache memory of one rank, by id. A block is here such a page: it is free, used, or
+// retiring (given up, but a plan that names it has not completed yet). Every move that is not one
+// of free -> used -> retiring -> free is a bug of ours and aborts.
 #pragma once
 
 #include <cstdint>

@@ -8,7 +8,7 @@
 namespace beryl::scheduler {
 namespace {
 
-// Share of each pool kept for the growth of requests that decode already, so that admitting one
+// Share of the pages kept for the growth of requests that decode already, so that admitting one
 // more does not preempt it at once.
 constexpr uint32_t kHeadroomShare = 64;
 
@@ -19,6 +19,13 @@ uint32_t blocks_of(uint64_t num_positions, uint32_t block_size) {
 // Blocks that `num_positions` in a row can touch, wherever they start.
 uint32_t blocks_touched(uint64_t num_positions, uint32_t block_size) {
   return static_cast<uint32_t>((num_positions + 2 * uint64_t{block_size} - 2) / block_size);
+}
+
+// Of a request with the rank to itself, at its last position, row by row.
+uint32_t pages_alone(const GroupFacts& facts, uint64_t num_positions) {
+  const uint32_t global = blocks_of(num_positions, facts.block_size);
+  const uint32_t sliding = std::min(global, blocks_touched(facts.sliding_window, facts.block_size));
+  return CachePages(facts.global_blocks_per_page).global_pages(global) + sliding;
 }
 
 base::Error too_long(std::string param, std::string message) {
@@ -47,33 +54,25 @@ base::Status check_fits_alone(const GroupFacts& facts, uint32_t num_prompt_token
                                 num_prompt_tokens, max_tokens, facts.max_model_len));
   }
   // The last token is never fed back.
-  const uint32_t global = blocks_of(num_tokens - 1, facts.block_size);
-  if (global > facts.num_global_blocks) {
-    const bool prompt_fits =
-        blocks_of(num_prompt_tokens, facts.block_size) <= facts.num_global_blocks;
+  const uint32_t num_pages = pages_alone(facts, num_tokens - 1);
+  if (num_pages > facts.num_pages) {
+    const bool prompt_fits = pages_alone(facts, num_prompt_tokens) <= facts.num_pages;
     return too_long(prompt_fits ? "max_tokens" : "prompt",
-                    fmt::format("{} prompt tokens and {} new ones need {} cache blocks, a rank has "
-                                "{}",
-                                num_prompt_tokens, max_tokens, global, facts.num_global_blocks));
-  }
-  const uint32_t sliding = std::min(global, blocks_touched(facts.sliding_window, facts.block_size));
-  if (sliding > facts.num_sliding_blocks) {
-    return too_long("prompt", fmt::format("the window needs {} sliding cache blocks, a rank has {}",
-                                          sliding, facts.num_sliding_blocks));
+                    fmt::format("{} prompt tokens and {} new ones need {} pages of cache memory, a "
+                                "rank has {}",
+                                num_prompt_tokens, max_tokens, num_pages, facts.num_pages));
   }
   return base::Status::ok();
 }
 
 base::Status check_pictures_fit(const GroupFacts& facts, const std::vector<PictureSpan>& pictures,
-                                uint32_t num_prompt_tokens, uint32_t max_tokens) {
+                                uint32_t num_prompt_tokens) {
   const auto refuse = [](std::string message) {
     return base::invalid_argument("prompt", std::move(message));
   };
   if (!pictures.empty() && facts.num_feature_tokens == 0) {
     return refuse("the group takes no pictures");
   }
-  const uint32_t num_blocks =
-      blocks_of(uint64_t{num_prompt_tokens} + max_tokens - 1, facts.block_size);
   const uint32_t longest = std::min(facts.max_num_batched_tokens, facts.num_feature_tokens);
   uint64_t previous_end = 0;
   for (const PictureSpan& span : pictures) {
@@ -92,50 +91,53 @@ base::Status check_pictures_fit(const GroupFacts& facts, const std::vector<Pictu
       return refuse(fmt::format("a picture of {} patches is too large: one of {} patches would fit",
                                 span.num_patches, facts.max_picture_patches));
     }
+    // Its rows go in one step, with the window before them.
+    const uint32_t num_blocks = blocks_of(end, facts.block_size);
     const uint32_t num_touched =
         blocks_touched(uint64_t{facts.sliding_window} - 1 + span.num_tokens, facts.block_size);
-    if (std::min(num_touched, num_blocks) > facts.num_sliding_blocks) {
+    const uint32_t num_pages = CachePages(facts.global_blocks_per_page).global_pages(num_blocks) +
+                               std::min(num_touched, num_blocks);
+    if (num_pages > facts.num_pages) {
       return refuse(fmt::format(
-          "a picture of {} tokens and the window before it need {} sliding "
-          "cache blocks, a rank has {}",
-          span.num_tokens, std::min(num_touched, num_blocks), facts.num_sliding_blocks));
+          "a picture of {} tokens and what comes before it need {} pages of cache memory, a rank "
+          "has {}",
+          span.num_tokens, num_pages, facts.num_pages));
     }
   }
   return base::Status::ok();
 }
 
-BlockNeed need_to_run(const GroupFacts& facts, const RequestState& request) {
+PageNeed need_to_run(const GroupFacts& facts, const RequestState& request) {
   const uint32_t num_positions = std::min(request.num_tokens() + 1, request.max_num_tokens() - 1);
-  const uint32_t global = blocks_of(num_positions, facts.block_size);
+  const uint32_t num_blocks = blocks_of(num_positions, facts.block_size);
   const uint32_t chunk = std::max(kMinChunkTokens, request.longest_span);
   const uint32_t window =
       blocks_touched(uint64_t{facts.sliding_window} - 1 + chunk, facts.block_size);
-  return {global, std::min({global, window, facts.num_sliding_blocks})};
+  PageNeed need;
+  need.global = CachePages(facts.global_blocks_per_page).global_pages(num_blocks);
+  need.sliding = std::min({num_blocks, window, minus(facts.num_pages, need.global)});
+  return need;
 }
 
-void add_promise(const GroupFacts& facts, const RequestState& request, BlockNeed& promised) {
+uint32_t promised_pages(const GroupFacts& facts, const RequestState& request) {
   const Placement& placement = request.placement;
-  if (!placement.is_prefilling()) return;
-  const BlockNeed need = need_to_run(facts, request);
-  promised.global += minus(need.global, placement.num_blocks());
-  promised.sliding += minus(need.sliding, static_cast<uint32_t>(placement.sliding_blocks.size()));
+  if (!placement.is_prefilling()) return 0;
+  const PageNeed need = need_to_run(facts, request);
+  const CachePages pages(facts.global_blocks_per_page);
+  return minus(need.global, pages.global_pages(placement.num_blocks())) +
+         minus(need.sliding, static_cast<uint32_t>(placement.sliding_blocks.size()));
 }
 
-BlockNeed promised_blocks(const GroupFacts& facts, const RankState& rank) {
-  BlockNeed promised;
-  for (const RequestState* request : rank.running()) add_promise(facts, *request, promised);
+uint32_t promised_pages(const GroupFacts& facts, const RankState& rank) {
+  uint32_t promised = 0;
+  for (const RequestState* request : rank.running()) promised += promised_pages(facts, *request);
   return promised;
 }
 
-BlockNeed unpromised_blocks(const GroupFacts& facts, const RankState& rank,
-                            const BlockNeed& promised) {
-  BlockNeed headroom;
-  if (!rank.running().empty()) {
-    headroom.global = std::max(1U, facts.num_global_blocks / kHeadroomShare);
-    headroom.sliding = std::max(1U, facts.num_sliding_blocks / kHeadroomShare);
-  }
-  return {minus(rank.global_pool().num_free(), promised.global + headroom.global),
-          minus(rank.sliding_pool().num_free(), promised.sliding + headroom.sliding)};
+uint32_t unpromised_pages(const GroupFacts& facts, const RankState& rank, uint32_t num_promised) {
+  uint32_t headroom = 0;
+  if (!rank.running().empty()) headroom = std::max(1U, facts.num_pages / kHeadroomShare);
+  return minus(rank.num_free_pages(), num_promised + headroom);
 }
 
 }  // namespace beryl::scheduler

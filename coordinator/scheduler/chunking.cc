@@ -57,12 +57,12 @@ Room find_room(const RankState& rank, const RequestState& request, uint32_t num_
     const uint32_t num_rows = rows_with(0);
     return {num_rows > 0 ? RoomVerdict::kTake : RoomVerdict::kWait, num_rows};
   }
-  const uint32_t num_rows = rows_with(rank.num_free_blocks());
+  const uint32_t num_rows = rows_with(rank.num_free_pages());
   // Not worth a step of its own if more blocks are on their way, unless a span ended it.
-  const bool ends_at_span = num_rows < rank.rows_within(placement, rank.num_free_blocks());
+  const bool ends_at_span = num_rows < rank.rows_within(placement, rank.num_free_pages());
   const bool is_worthwhile = num_rows >= std::min(num_rows_wanted, kMinChunkTokens);
   if (is_worthwhile || (num_rows > 0 && ends_at_span)) return {RoomVerdict::kTake, num_rows};
-  if (rows_with(rank.num_coming_blocks()) > num_rows) return {RoomVerdict::kWait, 0};
+  if (rows_with(rank.num_coming_pages()) > num_rows) return {RoomVerdict::kWait, 0};
   if (num_rows > 0) return {RoomVerdict::kTake, num_rows};
   return {RoomVerdict::kPreempt, 0};
 }

@@ -11,22 +11,20 @@ namespace {
 constexpr uint64_t kTokensPerRunning = 32;
 
 // Smaller is better. Ranks run in lockstep, so work to do comes first, in prompt tokens; then
-// features that need not be moved; blocks break ties.
+// features that need not be moved; pages break ties.
 std::tuple<uint64_t, int64_t, int64_t> load_of(const RankOffer& offer) {
   return {offer.tokens_queued + offer.vision_tokens + kTokensPerRunning * offer.num_running,
-          -int64_t{offer.feature_tokens_kept},
-          -int64_t{std::min(offer.blocks.global, offer.blocks.sliding)}};
+          -int64_t{offer.feature_tokens_kept}, -int64_t{offer.pages}};
 }
 
 }  // namespace
 
-std::optional<uint32_t> choose_home_rank(const std::vector<RankOffer>& offers,
-                                         const BlockNeed& need) {
+std::optional<uint32_t> choose_home_rank(const std::vector<RankOffer>& offers, uint32_t num_pages) {
   std::optional<uint32_t> best;
   for (uint32_t rank = 0; rank < offers.size(); ++rank) {
     const RankOffer& offer = offers[rank];
     if (!offer.is_open || !offer.can_start || offer.prompt_rows == 0) continue;
-    if (offer.blocks.global < need.global || offer.blocks.sliding < need.sliding) continue;
+    if (offer.pages < num_pages) continue;
     if (!best || load_of(offer) < load_of(offers[*best])) best = rank;
   }
   return best;

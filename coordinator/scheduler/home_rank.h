@@ -14,8 +14,8 @@ namespace beryl::scheduler {
 struct RankOffer {
   bool is_open = false;      // a free handle, and nobody on it stalls for blocks
   uint32_t prompt_rows = 0;  // prompt tokens the step may still carry
-  BlockNeed promised;        // blocks that its prefilling requests will still need
-  BlockNeed blocks;          // that nobody was promised
+  uint32_t promised = 0;     // pages that its prefilling requests will still need
+  uint32_t pages = 0;        // that nobody was promised
   uint64_t tokens_queued = 0;
   uint32_t num_running = 0;
   uint64_t vision_tokens = 0;  // encoding in this step, in prompt tokens of equal cost
@@ -25,9 +25,8 @@ struct RankOffer {
   uint32_t feature_tokens_kept = 0;
 };
 
-// Nothing if no rank that it can start on has a handle, blocks for `need` and rows for a
+// Nothing if no rank that it can start on has a handle, `num_pages` pages and rows for a
 // chunk.
-std::optional<uint32_t> choose_home_rank(const std::vector<RankOffer>& offers,
-                                         const BlockNeed& need);
+std::optional<uint32_t> choose_home_rank(const std::vector<RankOffer>& offers, uint32_t num_pages);
 
 }  // namespace beryl::scheduler

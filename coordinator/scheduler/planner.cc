@@ -134,19 +134,19 @@ void Planner::admit_waiting() {
   if (state_.waiting.empty()) return;
   offers_.resize(facts_.num_ranks);
   for (uint32_t rank = 0; rank < facts_.num_ranks; ++rank) {
-    offers_[rank].promised = promised_blocks(facts_, state_.ranks[rank]);
+    offers_[rank].promised = promised_pages(facts_, state_.ranks[rank]);
     refresh_offer(rank);
   }
   // Strictly from the head: passing a request that finds no room would let small ones starve it.
   while (!state_.waiting.empty()) {
     RequestState& request = state_.waiting.front();
     if (request.rows_in_flight > 0) return;  // owns a token not yet reported
-    const BlockNeed need = need_to_run(facts_, request);
+    const uint32_t num_pages = need_to_run(facts_, request).total();
     describe_pictures(request);
-    const auto rank = choose_home_rank(offers_, need);
+    const auto rank = choose_home_rank(offers_, num_pages);
     if (!rank) return;
     admit(request, *rank);
-    add_promise(facts_, request, offers_[*rank].promised);
+    offers_[*rank].promised += promised_pages(facts_, request);
     refresh_offer(*rank);
   }
 }
@@ -156,7 +156,7 @@ void Planner::refresh_offer(uint32_t rank) {
   RankOffer& offer = offers_[rank];
   offer.is_open = home.has_handle() && !is_stalled_[rank];
   offer.prompt_rows = prompt_rows_left_[rank];
-  offer.blocks = unpromised_blocks(facts_, home, offer.promised);
+  offer.pages = unpromised_pages(facts_, home, offer.promised);
   offer.tokens_queued = home.prefill_tokens_left();
   offer.num_running = static_cast<uint32_t>(home.running().size());
   offer.vision_tokens = features_.load(rank) / kPromptTokenFlop;

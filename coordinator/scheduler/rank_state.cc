@@ -18,8 +18,8 @@ RankState::RankState(uint32_t rank, const GroupFacts& facts)
     : rank_(rank),
       block_size_(facts.block_size),
       sliding_window_(facts.sliding_window),
-      global_pool_(facts.num_global_blocks),
-      sliding_pool_(facts.num_sliding_blocks) {
+      pages_(facts.global_blocks_per_page),
+      page_pool_(facts.num_pages) {
   // No more than can decode in one step, so that every running request has a row in each.
   const uint32_t num_handles = std::min(facts.max_num_seqs, facts.max_num_batched_tokens);
   for (uint32_t handle = num_handles; handle > 0; --handle) free_handles_.push_back(handle - 1);
@@ -44,11 +44,12 @@ void RankState::unplace(RequestState& request, Retirement& retirement) {
   BERYL_ASSERT(found != running_.end() && *found == &request, "request {} does not run on rank {}",
                request.spec.id, rank_);
   running_.erase(found);
-  for (uint32_t block : placement.global_blocks) {
-    retirement.retire(global_pool_, block, placement.last_step);
+  for (size_t idx = 0; idx < placement.global_blocks.size(); idx += pages_.global_blocks()) {
+    const uint32_t page = placement.global_blocks[idx] / pages_.global_blocks();
+    retirement.retire(page_pool_, page, placement.last_step);
   }
-  for (uint32_t block : placement.sliding_blocks) {
-    retirement.retire(sliding_pool_, block, placement.last_step);
+  for (uint32_t page : placement.sliding_blocks) {
+    retirement.retire(page_pool_, page, placement.last_step);
   }
   if (placement.is_prefilling()) {
     prefill_tokens_left_ -= placement.prefill_end - placement.num_planned;
@@ -60,8 +61,10 @@ void RankState::unplace(RequestState& request, Retirement& retirement) {
 
 void RankState::extend(Placement& placement, uint32_t end, PlannedRow& row) {
   while (placement.num_blocks() * uint64_t{block_size_} < end) {
-    row.new_global_blocks.push_back(global_pool_.take());
-    row.new_sliding_blocks.push_back(sliding_pool_.take());
+    const bool is_new_page = placement.num_blocks() % pages_.global_blocks() == 0;
+    row.new_global_blocks.push_back(is_new_page ? page_pool_.take() * pages_.global_blocks()
+                                                : placement.global_blocks.back() + 1);
+    row.new_sliding_blocks.push_back(page_pool_.take());
     placement.global_blocks.push_back(row.new_global_blocks.back());
     placement.sliding_blocks.push_back(row.new_sliding_blocks.back());
   }
@@ -76,7 +79,7 @@ void RankState::drop_behind_window(Placement& placement, Retirement& retirement)
   const uint32_t num_to_drop = std::min(num_dropped - placement.num_dropped,
                                         static_cast<uint32_t>(placement.sliding_blocks.size()));
   for (uint32_t idx = 0; idx < num_to_drop; ++idx) {
-    retirement.retire(sliding_pool_, placement.sliding_blocks[idx], placement.last_step);
+    retirement.retire(page_pool_, placement.sliding_blocks[idx], placement.last_step);
   }
   placement.sliding_blocks.erase(placement.sliding_blocks.begin(),
                                  placement.sliding_blocks.begin() + num_to_drop);
@@ -84,17 +87,10 @@ void RankState::drop_behind_window(Placement& placement, Retirement& retirement)
 }
 
 uint32_t RankState::rows_within(const Placement& placement, uint32_t num_more) const {
-  const uint64_t end = (uint64_t{placement.num_blocks()} + num_more) * block_size_;
+  const uint64_t num_blocks =
+      uint64_t{placement.num_blocks()} + pages_.blocks_within(placement.num_blocks(), num_more);
+  const uint64_t end = num_blocks * block_size_;
   return static_cast<uint32_t>(std::min<uint64_t>(end - placement.num_planned, UINT32_MAX));
-}
-
-uint32_t RankState::num_free_blocks() const {
-  return std::min(global_pool_.num_free(), sliding_pool_.num_free());
-}
-
-uint32_t RankState::num_coming_blocks() const {
-  return std::min(global_pool_.num_free() + global_pool_.num_retiring(),
-                  sliding_pool_.num_free() + sliding_pool_.num_retiring());
 }
 
 std::vector<uint32_t> RankState::take_releases() {

@@ -1,10 +1,11 @@
-// One rank of a group: its pools, handles and running requests.
+// One rank of a group: its pages, handles and running requests.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "coordinator/scheduler/block_pool.h"
+#include "coordinator/scheduler/cache_pages.h"
 #include "coordinator/scheduler/request_state.h"
 #include "coordinator/scheduler/retirement.h"
 #include "coordinator/scheduler/scheduler.h"
@@ -25,11 +26,11 @@ class RankState {
   // A row up to num_planned was planned: blocks before the next row's window retire.
   void drop_behind_window(Placement& placement, Retirement& retirement);
 
-  // Rows from `start` that blocks given, and `num_more` new ones of each pool, can hold.
+  // Rows from `start` that blocks given, and those of `num_more` new pages, can hold.
   uint32_t rows_within(const Placement& placement, uint32_t num_more) const;
-  uint32_t num_free_blocks() const;
+  uint32_t num_free_pages() const { return page_pool_.num_free(); }
   // Also those that come back without anyone's doing.
-  uint32_t num_coming_blocks() const;
+  uint32_t num_coming_pages() const { return page_pool_.num_free() + page_pool_.num_retiring(); }
 
   bool has_handle() const { return !free_handles_.empty(); }
   std::vector<uint32_t> take_releases();
@@ -43,17 +44,15 @@ class RankState {
   bool made_way() const { return made_way_; }
   void set_made_way(bool made_way) { made_way_ = made_way; }
 
-  BlockPool& global_pool() { return global_pool_; }
-  BlockPool& sliding_pool() { return sliding_pool_; }
-  const BlockPool& global_pool() const { return global_pool_; }
-  const BlockPool& sliding_pool() const { return sliding_pool_; }
+  BlockPool& page_pool() { return page_pool_; }
+  const BlockPool& page_pool() const { return page_pool_; }
 
  private:
   uint32_t rank_;
   uint32_t block_size_;
   uint32_t sliding_window_;
-  BlockPool global_pool_;
-  BlockPool sliding_pool_;
+  CachePages pages_;
+  BlockPool page_pool_;
   std::vector<uint32_t> free_handles_;
   // A handle returns to free_handles_ at once: the plan that gives it away again releases it first.
   std::vector<uint32_t> releases_;

@@ -21,7 +21,7 @@ struct ServiceOrder {
 
 enum class Phase { kWaiting, kRunning, kFinished };
 
-// What a running request has on its home rank. Both pools give ids to the same block numbers in
+// What a running request has on its home rank. Both kinds have ids for the same block numbers in
 // order: 0, 1, 2, ...
 struct Placement {
   uint32_t rank = 0;

@@ -26,13 +26,13 @@ constexpr uint32_t kMaxPicturePatches = 1 << 20;
 
 base::Status check_facts(const GroupFacts& facts) {
   if (facts.num_ranks == 0 || facts.max_model_len == 0 || facts.sliding_window == 0 ||
-      facts.block_size == 0 || facts.num_global_blocks == 0 || facts.num_sliding_blocks == 0 ||
+      facts.block_size == 0 || facts.num_pages == 0 || facts.global_blocks_per_page == 0 ||
       facts.max_num_seqs == 0 || facts.max_num_batched_tokens == 0) {
     return base::invalid_argument("group", "a size of the registered group is zero");
   }
-  if (facts.num_ranks > kMaxRanks || facts.num_global_blocks > kMaxBlocks ||
-      facts.num_sliding_blocks > kMaxBlocks || facts.max_num_seqs > kMaxSeqs ||
-      facts.num_feature_tokens > kMaxFeatureTokens ||
+  if (facts.num_ranks > kMaxRanks || facts.num_pages > kMaxBlocks ||
+      facts.global_blocks_per_page > kMaxBlocks / facts.num_pages ||
+      facts.max_num_seqs > kMaxSeqs || facts.num_feature_tokens > kMaxFeatureTokens ||
       facts.max_picture_patches > kMaxPicturePatches) {
     return base::invalid_argument("group", "a size of the registered group is beyond all measure");
   }
@@ -93,7 +93,7 @@ base::Status check_fits(const GroupFacts& facts, const NewRequest& request,
                         uint32_t num_prompt_tokens) {
   base::Status fits = check_fits_alone(facts, num_prompt_tokens, request.max_tokens);
   if (!fits) return fits;
-  return check_pictures_fit(facts, request.pictures, num_prompt_tokens, request.max_tokens);
+  return check_pictures_fit(facts, request.pictures, num_prompt_tokens);
 }
 
 base::Status check_holds(const GroupState& state, const NewRequest& request) {
@@ -239,10 +239,8 @@ SchedulerStats Scheduler::stats() const {
   stats.tokens_generated = state_->tokens_generated;
   stats.prompt_tokens_computed = state_->prompt_tokens_computed;
   for (const RankState& rank : state_->ranks) {
-    stats.global_blocks_used += rank.global_pool().num_taken();
-    stats.global_blocks_total += rank.global_pool().num_total();
-    stats.sliding_blocks_used += rank.sliding_pool().num_taken();
-    stats.sliding_blocks_total += rank.sliding_pool().num_total();
+    stats.pages_used += rank.page_pool().num_taken();
+    stats.pages_total += rank.page_pool().num_total();
   }
   for (uint32_t rank = 0; rank < state_->ranks.size(); ++rank) {
     stats.feature_tokens_used += state_->features.num_kept(rank);

@@ -24,8 +24,8 @@ struct GroupFacts {
   uint32_t max_model_len = 0;
   uint32_t sliding_window = 0;
   uint32_t block_size = 0;
-  uint32_t num_global_blocks = 0;       // per rank
-  uint32_t num_sliding_blocks = 0;      // per rank
+  uint32_t num_pages = 0;  // of cache memory, per rank (cache_pages.h)
+  uint32_t global_blocks_per_page = 1;
   uint32_t max_num_seqs = 0;            // per rank
   uint32_t max_num_batched_tokens = 0;  // per rank and step
   uint32_t num_feature_tokens = 0;   // soft tokens whose features a rank can keep; 0: no pictures
@@ -54,10 +54,8 @@ struct SchedulerStats {
   uint64_t num_preemptions = 0;
   uint64_t tokens_generated = 0;
   uint64_t prompt_tokens_computed = 0;
-  uint32_t global_blocks_used = 0;  // all ranks
-  uint32_t global_blocks_total = 0;
-  uint32_t sliding_blocks_used = 0;
-  uint32_t sliding_blocks_total = 0;
+  uint32_t pages_used = 0;  // of cache memory, all ranks
+  uint32_t pages_total = 0;
   uint32_t steps_in_flight = 0;
   uint64_t encoded_patches = 0;
   // Spans by where their features came from: their rank kept them, they were encoded, or moved.

@@ -662,11 +662,30 @@ bool is_built_with_cuda() {
   return true;
 }
 
+namespace {
+
+// A build holds code for some architectures; what it lacks would show at the first launch only.
+void check_code(const DeviceInfo& info) {
+  (void)cudaGetLastError();
+  (void)kernels_can_overlap();  // asks for a kernel's attributes
+  const cudaError_t error = cudaGetLastError();
+  if (error == cudaSuccess) return;
+  const std::string arch = std::to_string(info.compute_major) + std::to_string(info.compute_minor);
+  throw DeviceError("CUDA: this build has no code for " + info.name + ": configure it with " +
+                    "-DCMAKE_CUDA_ARCHITECTURES=" + arch + " (" + cudaGetErrorName(error) + ")");
+}
+
+}  // namespace
+
 std::unique_ptr<Ops> make_cuda_ops(const CudaOpsOptions& options) {
   const DeviceInfo info = query_device(options.device);
   if (!info.is_usable) throw DeviceError("CUDA: " + info.problem);
   BERYL_CUDA(cudaSetDevice(options.device));
-  return std::make_unique<CudaOps>(options, info);
+  check_code(info);
+  if (options.kernel_arch == KernelArch::kBest) return std::make_unique<CudaOps>(options, info);
+  CudaOpsOptions generic = options;
+  generic.without_overlap = true;
+  return std::make_unique<CudaOps>(generic, as_sm_80(info));
 }
 
 }  // namespace beryl::kernels::cuda

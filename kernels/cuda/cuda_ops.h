@@ -3,6 +3,7 @@
 // what is missing.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <string>
@@ -12,8 +13,17 @@
 
 namespace beryl::kernels::cuda {
 
+// Steps that are kept as graphs. Enough for every size of batch up to 200 in one bucket of
+// positions: 100 changing chats use 50 to 100 (StepGraphLoadTest).
+constexpr size_t kMaxStepGraphs = 256;
+
+// Which kernels are used, where there are several: those for the device, or those that every
+// supported device runs.
+enum class KernelArch { kBest, kSm80 };
+
 struct CudaOpsOptions {
   int device = 0;
+  KernelArch kernel_arch = KernelArch::kBest;
   // Dense products and attention with kernels of ours that are slow or plain, for comparisons.
   bool without_cublas = false;
   bool with_generic_attention = false;

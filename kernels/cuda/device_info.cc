@@ -2,6 +2,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
+
 namespace beryl::kernels::cuda {
 namespace {
 
@@ -23,6 +25,21 @@ std::string driver_problem(cudaError_t error) {
 }
 
 }  // namespace
+
+DeviceInfo as_sm_80(const DeviceInfo& info) {
+  constexpr int kSharedBytes = 163 << 10;  // of a block of sm_80, opted in
+  DeviceInfo capped;                       // what is not named below, an sm_80 does not have
+  capped.is_usable = info.is_usable;
+  capped.problem = info.problem;
+  capped.name = info.name;
+  capped.compute_major = 8;
+  capped.compute_minor = 0;
+  capped.num_sms = info.num_sms;
+  capped.total_bytes = info.total_bytes;
+  capped.free_bytes = info.free_bytes;
+  capped.max_shared_bytes = std::min(info.max_shared_bytes, kSharedBytes);
+  return capped;
+}
 
 DeviceInfo query_device(int device) {
   DeviceInfo info;

@@ -19,6 +19,9 @@ struct DeviceInfo {
   size_t free_bytes = 0;
 };
 
+// The same device as if it could do no more than sm_80: what plans of kernels look at.
+DeviceInfo as_sm_80(const DeviceInfo& info);
+
 // Without a driver or a device this returns at once.
 DeviceInfo query_device(int device);
 

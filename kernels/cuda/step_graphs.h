@@ -17,12 +17,11 @@
 #include <thread>
 #include <utility>
 
+#include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/stream.h"
 #include "kernels/step_key.h"
 
 namespace beryl::kernels::cuda {
-
-constexpr size_t kMaxStepGraphs = 64;
 
 class StepGraphs {
  public:

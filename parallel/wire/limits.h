@@ -8,7 +8,7 @@
 namespace beryl::wire {
 
 // Raised whenever a field changes its meaning; both sides must be equal.
-constexpr uint32_t kProtocolVersion = 2;
+constexpr uint32_t kProtocolVersion = 3;
 
 // Frames by what may arrive. Before authentication nobody may make the peer hold much memory.
 constexpr size_t kMaxHandshakeFrameBytes = size_t{64} << 10;

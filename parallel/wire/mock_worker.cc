@@ -46,8 +46,8 @@ Registration mock_registration(uint32_t rank, uint32_t num_ranks, const std::str
   model.set_fingerprint(1);
   CacheFacts& cache = *registration.mutable_cache();
   cache.set_block_size(16);
-  cache.set_num_global_blocks(4096);
-  cache.set_num_sliding_blocks(1024);
+  cache.set_num_pages(1280);
+  cache.set_global_blocks_per_page(16);
   cache.set_max_num_seqs(256);
   cache.set_max_num_batched_tokens(2048);
   return registration;

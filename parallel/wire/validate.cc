@@ -61,22 +61,25 @@ base::Status validate_model(const ModelFacts& model) {
 }
 
 base::Status validate_cache(const CacheFacts& cache) {
-  return all_of(
-      [&] { return check_range("block_size", cache.block_size(), 1, kMaxBlockSize); },
-      [&] { return check_range("num_global_blocks", cache.num_global_blocks(), 1, kMaxBlocks); },
-      [&] { return check_range("num_sliding_blocks", cache.num_sliding_blocks(), 1, kMaxBlocks); },
-      [&] { return check_range("max_num_seqs", cache.max_num_seqs(), 1, kMaxSeqs); },
-      [&] {
-        return check_range("max_num_batched_tokens", cache.max_num_batched_tokens(), 1,
-                           kMaxBatchedTokens);
-      },
-      [&] {
-        return check_range("num_feature_tokens", cache.num_feature_tokens(), 0, kMaxFeatureTokens);
-      },
-      [&] {
-        return check_range("max_picture_patches", cache.max_picture_patches(),
-                           cache.num_feature_tokens() > 0 ? 1 : 0, kMaxPicturePatches);
-      });
+  return all_of([&] { return check_range("block_size", cache.block_size(), 1, kMaxBlockSize); },
+                [&] { return check_range("num_pages", cache.num_pages(), 1, kMaxBlocks); },
+                [&] {
+                  return check_range("global_blocks_per_page", cache.global_blocks_per_page(), 1,
+                                     kMaxBlocks / cache.num_pages());
+                },
+                [&] { return check_range("max_num_seqs", cache.max_num_seqs(), 1, kMaxSeqs); },
+                [&] {
+                  return check_range("max_num_batched_tokens", cache.max_num_batched_tokens(), 1,
+                                     kMaxBatchedTokens);
+                },
+                [&] {
+                  return check_range("num_feature_tokens", cache.num_feature_tokens(), 0,
+                                     kMaxFeatureTokens);
+                },
+                [&] {
+                  return check_range("max_picture_patches", cache.max_picture_patches(),
+                                     cache.num_feature_tokens() > 0 ? 1 : 0, kMaxPicturePatches);
+                });
 }
 
 bool in_range(float value, float low, float high) {
@@ -153,12 +156,10 @@ base::Status validate_row(const Row& row, const GroupLimits& limits) {
                            limits.model.max_model_len());
       },
       [&] {
-        return check_ids("new_global_blocks", row.new_global_blocks(), cache.num_global_blocks());
+        return check_ids("new_global_blocks", row.new_global_blocks(),
+                         cache.num_pages() * cache.global_blocks_per_page());
       },
-      [&] {
-        return check_ids("new_sliding_blocks", row.new_sliding_blocks(),
-                         cache.num_sliding_blocks());
-      });
+      [&] { return check_ids("new_sliding_blocks", row.new_sliding_blocks(), cache.num_pages()); });
 }
 
 // The part of a plan that is equal on all ranks.

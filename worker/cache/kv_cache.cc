@@ -5,51 +5,54 @@
 
 namespace beryl::cache {
 
-using kernels::DType;
 using kernels::TensorView;
 using model::LayerKind;
-using model::ModelConfig;
 
 namespace {
 
-TensorView layer_shape(const ModelConfig& config, LayerKind kind, const KvCacheSize& size,
-                       DType dtype) {
+// `run`: memory of the layer's group. `idx` counts the layers of the kind.
+TensorView layer_view(const model::ModelConfig& config, LayerKind kind, int idx,
+                      const KvCacheSize& size, const PageLayout& layout, kernels::DType dtype,
+                      void* run) {
   const kernels::AttentionShape shape = model::attention_shape(config, kind);
   if (kind == LayerKind::kGlobal) {
-    return {nullptr,
-            dtype,
-            {size.num_global_blocks, shape.num_kv_heads, size.block_size, shape.cached_dim()}};
+    const int num_blocks = size.num_pages * layout.global_blocks;
+    return {run, dtype, {num_blocks, shape.num_kv_heads, size.block_size, shape.cached_dim()}};
   }
-  return {nullptr,
+  const size_t offset = static_cast<size_t>(idx % layout.sliding_layers) *
+                        layer_block_bytes(config, kind, size.block_size, dtype);
+  // Up to the block of the last page.
+  const int num_blocks = size.num_pages == 0 ? 0 : (size.num_pages - 1) * layout.sliding_step + 1;
+  return {static_cast<std::byte*>(run) + offset,
           dtype,
-          {size.num_sliding_blocks, shape.num_kv_heads, 2, size.block_size, shape.head_dim}};
+          {num_blocks, shape.num_kv_heads, 2, size.block_size, shape.head_dim}};
 }
 
 }  // namespace
 
-size_t bytes_per_block(const ModelConfig& config, LayerKind kind, int block_size, DType dtype) {
-  const TensorView one_layer = layer_shape(
-      config, kind, {.block_size = block_size, .num_global_blocks = 1, .num_sliding_blocks = 1},
-      dtype);
-  return one_layer.num_bytes() * static_cast<size_t>(config.num_layers(kind));
-}
-
-KvCache::KvCache(const ModelConfig& config, const KvCacheSize& size, kernels::Ops& ops)
+KvCache::KvCache(const model::ModelConfig& config, const KvCacheSize& size, kernels::Ops& ops)
     : ops_(ops), size_(size) {
   BERYL_ASSERT(size.block_size >= 1 && size.block_size <= kMaxBlockSize, "block_size {}",
                size.block_size);
-  BERYL_ASSERT(size.num_global_blocks >= 0 && size.num_sliding_blocks >= 0, "{} and {} blocks",
-               size.num_global_blocks, size.num_sliding_blocks);
+  BERYL_ASSERT(size.num_pages >= 0, "{} pages", size.num_pages);
+  layout_ = page_layout(config, size.block_size, ops.kv_dtype());
+  const size_t run_bytes = layout_.piece_bytes * static_cast<size_t>(size.num_pages);
+  for (int group = 0; group < layout_.num_groups; ++group) {
+    runs_.push_back(ops.allocate(run_bytes));
+  }
+  int num_global = 0;
+  int num_sliding = 0;
   for (const LayerKind kind : config.layer_kinds) {
-    TensorView view = layer_shape(config, kind, size, ops.kv_dtype());
-    view.data = ops.allocate(view.num_bytes());
-    num_bytes_ += view.num_bytes();
-    layers_.push_back({view});
+    const bool is_global = kind == LayerKind::kGlobal;
+    const int idx = is_global ? num_global++ : num_sliding++;
+    const int group = is_global ? idx : idx / layout_.sliding_layers;
+    layers_.push_back({layer_view(config, kind, idx, size, layout_, ops.kv_dtype(),
+                                  runs_[static_cast<size_t>(group)])});
   }
 }
 
 KvCache::~KvCache() {
-  for (const kernels::KvCacheView& layer : layers_) ops_.free(layer.data.data);
+  for (void* const run : runs_) ops_.free(run);
 }
 
 }  // namespace beryl::cache

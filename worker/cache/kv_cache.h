@@ -1,26 +1,22 @@
-// KvCache: the bytes of both KV pools of one rank. Which block belongs to whom is the scheduler's
-// business; block 0 .. num_blocks - 1 of a pool exist on every layer of its kind.
+// KvCache: the bytes of the KV cache of one rank. Which page belongs to whom, and as what, is the
+// scheduler's business; page_layout.h says how a page is cut.
 #pragma once
 
 #include <cstddef>
 #include <vector>
 
 #include "kernels/ops.h"
+#include "worker/cache/page_layout.h"
 #include "worker/model/model_config.h"
 
 namespace beryl::cache {
 
 struct KvCacheSize {
-  int block_size = 0;          // positions per block
-  int num_global_blocks = 0;   // each covers all global layers
-  int num_sliding_blocks = 0;  // each covers all sliding layers
+  int block_size = 0;  // positions per block
+  int num_pages = 0;
 };
 
 constexpr int kMaxBlockSize = 4096;
-
-// Bytes of one block over all layers of its kind; dtype as Ops::kv_dtype().
-size_t bytes_per_block(const model::ModelConfig& config, model::LayerKind kind, int block_size,
-                       kernels::DType dtype);
 
 class KvCache {
  public:
@@ -32,12 +28,14 @@ class KvCache {
 
   const kernels::KvCacheView& layer(int layer) const { return layers_[static_cast<size_t>(layer)]; }
   const KvCacheSize& size() const { return size_; }
-  size_t num_bytes() const { return num_bytes_; }
+  const PageLayout& layout() const { return layout_; }
+  size_t num_bytes() const { return layout_.page_bytes() * static_cast<size_t>(size_.num_pages); }
 
  private:
   kernels::Ops& ops_;
   KvCacheSize size_;
-  size_t num_bytes_ = 0;
+  PageLayout layout_;
+  std::vector<void*> runs_;  // [num_groups]
   std::vector<kernels::KvCacheView> layers_;
 };
 

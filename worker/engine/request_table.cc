@@ -16,10 +16,7 @@ base::Error contradiction(std::string message) {
 }  // namespace
 
 RequestTable::RequestTable(const wire::GroupLimits& limits)
-    : limits_(limits),
-      requests_(limits.cache.max_num_seqs()),
-      global_owners_(limits.cache.num_global_blocks()),
-      sliding_owners_(limits.cache.num_sliding_blocks()) {}
+    : limits_(limits), requests_(limits.cache.max_num_seqs()), owners_(limits.cache.num_pages()) {}
 
 size_t RequestTable::num_requests() const {
   return static_cast<size_t>(std::count_if(requests_.begin(), requests_.end(),
@@ -35,10 +32,10 @@ base::Status RequestTable::release(uint32_t handle) {
   auto& slot = requests_[handle];
   if (!slot) return contradiction(fmt::format("release of handle {}, which is free", handle));
   for (const int32_t block : slot->global_blocks) {
-    global_owners_.drop(static_cast<uint32_t>(block), handle);
+    owners_.drop(static_cast<uint32_t>(block) / limits_.cache.global_blocks_per_page(), handle);
   }
-  for (const int32_t block : slot->sliding_blocks) {
-    sliding_owners_.drop(static_cast<uint32_t>(block), handle);
+  for (const int32_t page : slot->sliding_blocks) {
+    owners_.drop(static_cast<uint32_t>(page), handle);
   }
   slot.reset();
   return base::Status::ok();
@@ -95,26 +92,53 @@ base::Status RequestTable::check_row(const wire::Row& row) const {
   return base::Status::ok();
 }
 
+base::Status RequestTable::take_page(uint32_t page, const PageOwner& owner) {
+  const PageOwner& holder = owners_.of(page);
+  // Pages that a window has left come back without a word.
+  const bool is_live =
+      holder.handle >= 0 &&
+      (holder.is_global ||
+       holder.number >=
+           first_sliding_block(requests_[static_cast<size_t>(holder.handle)]->num_computed_tokens));
+  if (is_live) return contradiction(fmt::format("page {} has two owners", page));
+  owners_.take(page, owner);
+  return base::Status::ok();
+}
+
+base::Status RequestTable::add_global_block(uint32_t handle, uint32_t block) {
+  RequestState& state = *requests_[handle];
+  const uint32_t blocks_per_page = limits_.cache.global_blocks_per_page();
+  const auto number = static_cast<uint32_t>(state.global_blocks.size());
+  if (number % blocks_per_page == 0) {
+    const PageOwner owner = {handle, /*is_global=*/true, number / blocks_per_page};
+    if (auto status = take_page(block / blocks_per_page, owner); !status) return status;
+  }
+  const uint32_t expected = number % blocks_per_page == 0
+                                ? block / blocks_per_page * blocks_per_page
+                                : static_cast<uint32_t>(state.global_blocks.back()) + 1;
+  if (block != expected) {
+    return contradiction(fmt::format("global block {} where {} follows", block, expected));
+  }
+  state.global_blocks.push_back(static_cast<int32_t>(block));
+  return base::Status::ok();
+}
+
+base::Status RequestTable::add_sliding_block(uint32_t handle, uint32_t page) {
+  RequestState& state = *requests_[handle];
+  const auto number = static_cast<uint32_t>(state.sliding_blocks.size());
+  if (auto status = take_page(page, {handle, /*is_global=*/false, number}); !status) return status;
+  state.sliding_blocks.push_back(static_cast<int32_t>(page));
+  return base::Status::ok();
+}
+
 base::Status RequestTable::extend(const wire::Row& row) {
   if (auto status = check_row(row); !status) return status;
   RequestState& state = *requests_[row.handle()];
   for (const uint32_t block : row.new_global_blocks()) {
-    if (global_owners_.of(block).handle >= 0) {
-      return contradiction(fmt::format("global block {} has two owners", block));
-    }
-    global_owners_.take(block, row.handle(), static_cast<uint32_t>(state.global_blocks.size()));
-    state.global_blocks.push_back(static_cast<int32_t>(block));
+    if (auto status = add_global_block(row.handle(), block); !status) return status;
   }
-  for (const uint32_t block : row.new_sliding_blocks()) {
-    const BlockOwner owner = sliding_owners_.of(block);
-    // Blocks that a window has left come back without a word.
-    const bool is_live =
-        owner.handle >= 0 &&
-        owner.number >=
-            first_sliding_block(requests_[static_cast<size_t>(owner.handle)]->num_computed_tokens);
-    if (is_live) return contradiction(fmt::format("sliding block {} has two owners", block));
-    sliding_owners_.take(block, row.handle(), static_cast<uint32_t>(state.sliding_blocks.size()));
-    state.sliding_blocks.push_back(static_cast<int32_t>(block));
+  for (const uint32_t page : row.new_sliding_blocks()) {
+    if (auto status = add_sliding_block(row.handle(), page); !status) return status;
   }
   const uint64_t end = uint64_t{row.start()} + row.count();
   const uint64_t block_size = limits_.cache.block_size();

@@ -8,8 +8,8 @@
 
 #include "parallel/base/expected.h"
 #include "parallel/wire/validate.h"
-#include "worker/engine/block_owners.h"
 #include "worker/engine/feature_store.h"
+#include "worker/engine/page_owners.h"
 #include "worker/engine/sampling_state.h"
 
 namespace beryl::engine {
@@ -66,11 +66,13 @@ class RequestTable {
 
  private:
   base::Status check_row(const wire::Row& row) const;
+  base::Status add_global_block(uint32_t handle, uint32_t block);
+  base::Status add_sliding_block(uint32_t handle, uint32_t page);
+  base::Status take_page(uint32_t page, const PageOwner& owner);
 
   const wire::GroupLimits& limits_;
   std::vector<std::optional<RequestState>> requests_;  // [max_num_seqs]
-  BlockOwners global_owners_;
-  BlockOwners sliding_owners_;
+  PageOwners owners_;
 };
 
 }  // namespace beryl::engine

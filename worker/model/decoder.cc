@@ -42,7 +42,7 @@ int max_feature_rows(std::span<const FeatureRows> features) {
 Decoder::Decoder(const DecoderParts& parts, const WorkspaceLimits& limits)
     : parts_(parts),
       workspace_(parts.config, limits, parts.ops),
-      staged_(parts.ops),
+      staged_(parts.ops, parts.cache.layout().sliding_step),
       owner_(next_owner()),
       sliding_shape_(attention_shape(parts.config, LayerKind::kSliding)),
       global_shape_(attention_shape(parts.config, LayerKind::kGlobal)),

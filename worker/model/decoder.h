@@ -25,8 +25,8 @@ struct FeatureRows {
 
 // This rank's rows of one step, in host memory. Arrays live until forward() returns.
 struct DecoderBatch {
-  const int32_t* token_ids = nullptr;  // [T], each below vocab_size
-  kernels::BatchView rows;
+  const int32_t* token_ids = nullptr;       // [T], each below vocab_size
+  kernels::BatchView rows;                  // block ids of sliding layers are pages of the cache
   expert::StepShape shape;                  // the same on all ranks
   const uint64_t* request_seeds = nullptr;  // [T] for choosing among copies of an expert
   std::span<const int32_t> logits_rows;     // [S] rows whose logits are wanted

@@ -58,8 +58,21 @@ void StagedBatch::measure(const BatchView& rows, BatchView& staged) {
   staged.max_position = num_rows == 0 ? 0 : *std::max_element(last_seen, last_seen + num_rows);
 }
 
-StagedViews StagedBatch::stage(const int32_t* token_ids, const BatchView& rows,
+BlockTableView StagedBatch::scaled(const BlockTableView& pages, int num_segments) {
+  if (sliding_step_ == 1 || num_segments == 0) return pages;
+  sliding_ids_.clear();
+  for (const int32_t page : block_ids(pages, num_segments)) {
+    sliding_ids_.push_back(page * sliding_step_);
+  }
+  BlockTableView table = pages;
+  table.block_ids = sliding_ids_.data();
+  return table;
+}
+
+StagedViews StagedBatch::stage(const int32_t* token_ids, const BatchView& batch,
                                std::span<const int32_t> logits_rows, int max_copied_rows) {
+  BatchView rows = batch;
+  rows.sliding_blocks = scaled(batch.sliding_blocks, batch.num_segments);
   const size_t num_leaves = std::max(logits_rows.size(), static_cast<size_t>(max_copied_rows));
   counting_.resize(num_leaves + 1);
   std::iota(counting_.begin(), counting_.end(), 0);

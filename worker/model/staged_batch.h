@@ -22,7 +22,8 @@ struct StagedViews {
 
 class StagedBatch {
  public:
-  explicit StagedBatch(kernels::Ops& ops) : ops_(ops) {}
+  // Block ids of sliding layers are pages: kernels read page * sliding_step (page_layout.h).
+  StagedBatch(kernels::Ops& ops, int sliding_step) : ops_(ops), sliding_step_(sliding_step) {}
   ~StagedBatch();
   StagedBatch(const StagedBatch&) = delete;
   StagedBatch& operator=(const StagedBatch&) = delete;
@@ -36,6 +37,7 @@ class StagedBatch {
   const void* memory() const { return device_; }
 
  private:
+  kernels::BlockTableView scaled(const kernels::BlockTableView& pages, int num_segments);
   // Appends an array and returns where it will lie, in numbers from the start.
   size_t append(std::span<const int32_t> values);
   // Appends offsets of a table whose block ids follow `num_before` others.
@@ -45,6 +47,8 @@ class StagedBatch {
   void measure(const kernels::BatchView& rows, kernels::BatchView& staged);
 
   kernels::Ops& ops_;
+  const int32_t sliding_step_;
+  std::vector<int32_t> sliding_ids_;
   std::vector<int32_t> host_;
   std::vector<int32_t> counting_;  // 0, 1, 2 ...
   std::vector<int32_t> zeros_;

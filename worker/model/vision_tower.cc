@@ -61,6 +61,10 @@ size_t VisionTower::num_bytes(const VisionConfig& vision, int64_t max_patches) {
   return static_cast<size_t>(max_patches * width) * sizeof(float);
 }
 
+int64_t VisionTower::feed_forward_rows(bool is_device) {
+  return is_device ? kDeviceFeedForwardRows : kFeedForwardRows;
+}
+
 VisionTower::~VisionTower() {
   for (void* memory : allocations_) parts_.ops.free(memory);
 }
@@ -174,7 +178,7 @@ void VisionTower::feed_forward_block(const weights::VisionLayerWeights& layer,
   const TensorView normed = normed_.rows(0, num_patches);
   const TensorView out = block_out_.rows(0, num_patches);
   ops.rms_norm(residual, layer.pre_feedforward_layernorm, eps, normed);
-  const int64_t most = ops.memory_is_host() ? kFeedForwardRows : kDeviceFeedForwardRows;
+  const int64_t most = feed_forward_rows(!ops.memory_is_host());
   for (int64_t begin = 0; begin < num_patches; begin += most) {
     const int64_t count = std::min(most, num_patches - begin);
     ops.gated_mlp(layer.mlp, normed.rows(begin, count), out.rows(begin, count));

@@ -35,6 +35,9 @@ class VisionTower {
   VisionTower(const VisionTower&) = delete;
   VisionTower& operator=(const VisionTower&) = delete;
 
+  // Rows that are in the feed-forward network at a time.
+  static int64_t feed_forward_rows(bool is_device);
+
   int hidden_size() const { return parts_.config.hidden_size; }  // of features
 
   // Soft tokens of a picture of this size, or why there is none: sides must be multiples of

@@ -9,7 +9,8 @@
 namespace beryl::service {
 namespace {
 
-constexpr uint64_t kMaxPoolBlocks = 1U << 30;
+// Ids of blocks stay far from the end of 32 bits.
+constexpr uint64_t kMaxBlocks = 1U << 30;
 // A chunk of this length must fit, however small the cache.
 constexpr uint64_t kLeastChunk = 64;
 
@@ -17,13 +18,12 @@ uint64_t ceil_div(uint64_t a, uint64_t b) {
   return (a + b - 1) / b;
 }
 
-// Blocks and their bytes, for one configuration.
-struct Pools {
-  Pools(const model::ModelConfig& config, const CacheRequest& request)
-      : block_size(request.block_size),
+// Pages of requests, for one configuration.
+struct Pages {
+  Pages(const model::ModelConfig& config, const CacheRequest& request)
+      : layout(cache::page_layout(config, static_cast<int>(request.block_size), request.kv_dtype)),
+        block_size(request.block_size),
         window(static_cast<uint64_t>(config.sliding_window)),
-        global_bytes(block_bytes(config, request, model::LayerKind::kGlobal)),
-        sliding_bytes(block_bytes(config, request, model::LayerKind::kSliding)),
         longest(static_cast<uint64_t>(config.max_position_embeddings)) {
     if (request.max_model_len > 0) longest = std::min<uint64_t>(longest, request.max_model_len);
     chunk = std::min<uint64_t>(request.max_num_batched_tokens, longest);
@@ -31,74 +31,59 @@ struct Pools {
     must_hold = request.max_model_len > 0 ? longest : std::min<uint64_t>(longest, kLeastModelLen);
   }
 
-  static uint64_t block_bytes(const model::ModelConfig& config, const CacheRequest& request,
-                              model::LayerKind kind) {
-    return std::max<uint64_t>(
-        1, cache::bytes_per_block(config, kind, static_cast<int>(request.block_size),
-                                  request.kv_dtype));
+  uint64_t bytes(uint64_t num_pages) const { return num_pages * layout.page_bytes(); }
+  uint64_t global(uint64_t length) const {
+    return ceil_div(ceil_div(length, block_size), static_cast<uint64_t>(layout.global_blocks));
+  }
+  // Blocks that the window and `extra` new positions can touch, at the end of `length` positions.
+  uint64_t sliding(uint64_t length, uint64_t extra) const {
+    return std::min(ceil_div(length, block_size), ceil_div(window - 1 + extra, block_size) + 1);
+  }
+  uint64_t decoding(uint64_t length) const { return global(length) + sliding(length, 1); }
+  // While it prefills a chunk of that size.
+  uint64_t prefilling(uint64_t length, uint64_t extra) const {
+    return global(length) + sliding(length, extra);
+  }
+  uint64_t least() const { return prefilling(must_hold, std::min(chunk, kLeastChunk)); }
+  uint64_t most() const {
+    const uint64_t ids =
+        kMaxBlocks / static_cast<uint64_t>(std::max(layout.global_blocks, layout.sliding_step));
+    return std::min(ids, prefilling(longest, chunk) + (num_requests - 1) * decoding(longest));
+  }
+  // The longest request that fits alone.
+  uint64_t longest_within(uint64_t num_pages) const {
+    uint64_t low = 0;
+    uint64_t high = longest;
+    while (low < high) {
+      const uint64_t middle = (low + high + 1) / 2;
+      if (decoding(middle) <= num_pages) {
+        low = middle;
+      } else {
+        high = middle - 1;
+      }
+    }
+    return low;
   }
 
-  uint64_t blocks(uint64_t length) const { return ceil_div(length, block_size); }
-  // Blocks that the window and `extra` new positions can touch.
-  uint64_t window_blocks(uint64_t extra) const {
-    return ceil_div(window - 1 + extra, block_size) + 1;
-  }
-  // Of the sliding pool, for one decoding request of that length.
-  uint64_t kept_blocks(uint64_t length) const { return std::min(blocks(length), window_blocks(1)); }
-  // n requests of which one prefills in the largest chunks.
-  uint64_t sliding_blocks(uint64_t n) const {
-    return window_blocks(chunk) + (n - 1) * window_blocks(1);
-  }
-  uint64_t least_sliding() const { return window_blocks(std::min(chunk, kLeastChunk)); }
-  // Where not even one request of the balanced length fits with a whole chunk.
-  uint64_t scarce_sliding(uint64_t budget) const {
-    const uint64_t global = blocks(must_hold) * global_bytes;
-    const uint64_t room = (budget - std::min(budget, global)) / sliding_bytes;
-    const uint64_t wanted = std::min({sliding_blocks(num_requests), budget / 2 / sliding_bytes});
-    return std::max(least_sliding(), std::min(wanted, room));
-  }
-
+  cache::PageLayout layout;
   uint64_t block_size;
   uint64_t window;
-  uint64_t global_bytes;   // of a block over all layers of the kind
-  uint64_t sliding_bytes;  // the same
   uint64_t longest;
   uint64_t chunk = 0;
   uint64_t num_requests = 1;
   uint64_t must_hold = 0;  // positions of one request
 };
 
-// The largest n that the budget holds, 0 .. num_requests.
-uint64_t balanced_requests(const Pools& pools, uint64_t budget) {
-  const uint64_t length = std::min<uint64_t>(kBalancedLength, pools.longest);
-  const auto fits = [&](uint64_t n) {
-    const uint64_t global = std::max(n * pools.blocks(length), pools.blocks(pools.must_hold));
-    return pools.sliding_blocks(n) * pools.sliding_bytes + global * pools.global_bytes <= budget;
-  };
-  uint64_t low = 0;
-  uint64_t high = pools.num_requests;
-  while (low < high) {
-    const uint64_t middle = (low + high + 1) / 2;
-    if (fits(middle)) {
-      low = middle;
-    } else {
-      high = middle - 1;
-    }
-  }
-  return low;
-}
-
 }  // namespace
 
 uint64_t least_cache_bytes(const model::ModelConfig& config, const CacheRequest& request) {
-  const Pools pools(config, request);
-  return pools.least_sliding() * pools.sliding_bytes +
-         pools.blocks(pools.must_hold) * pools.global_bytes;
+  const Pages pages(config, request);
+  return pages.bytes(pages.least());
 }
 
 base::Expected<CachePlan> plan_cache(const model::ModelConfig& config,
                                      const CacheRequest& request) {
-  const Pools pools(config, request);
+  const Pages pages(config, request);
   const uint64_t budget = request.budget_bytes;
   const uint64_t least = least_cache_bytes(config, request);
   if (budget < least) {
@@ -106,50 +91,38 @@ base::Expected<CachePlan> plan_cache(const model::ModelConfig& config,
         "kv-cache-memory",
         fmt::format("{} of KV cache hold no request of {} tokens, {} are needed: raise "
                     "--kv-cache-memory or lower --max-model-len",
-                    base::format_bytes(static_cast<double>(budget)), pools.must_hold,
+                    base::format_bytes(static_cast<double>(budget)), pages.must_hold,
                     base::format_bytes(static_cast<double>(least))));
   }
-  const uint64_t n = balanced_requests(pools, budget);
-  const uint64_t sliding =
-      std::min(n > 0 ? pools.sliding_blocks(n) : pools.scarce_sliding(budget), kMaxPoolBlocks);
-  const uint64_t rest = budget - std::min(budget, sliding * pools.sliding_bytes);
-  const uint64_t global =
-      std::min({rest / pools.global_bytes, pools.blocks(pools.longest) * pools.num_requests,
-                kMaxPoolBlocks});
+  const uint64_t num_pages = std::min(budget / pages.bytes(1), pages.most());
   CachePlan plan;
   plan.size = {.block_size = static_cast<int>(request.block_size),
-               .num_global_blocks = static_cast<int>(global),
-               .num_sliding_blocks = static_cast<int>(sliding)};
-  plan.max_model_len = static_cast<uint32_t>(std::min(pools.longest, global * request.block_size));
+               .num_pages = static_cast<int>(num_pages)};
+  plan.max_model_len = static_cast<uint32_t>(pages.longest_within(num_pages));
   return plan;
 }
 
-PoolBytes request_bytes(const model::ModelConfig& config, const CacheRequest& request,
-                        uint64_t length) {
-  const Pools pools(config, request);
-  return {pools.blocks(length) * pools.global_bytes,
-          pools.kept_blocks(length) * pools.sliding_bytes};
+RequestBytes request_bytes(const model::ModelConfig& config, const CacheRequest& request,
+                           uint64_t length) {
+  const Pages pages(config, request);
+  return {pages.bytes(pages.global(length)), pages.bytes(pages.sliding(length, 1))};
 }
 
-PoolBytes pool_bytes(const model::ModelConfig& config, const cache::KvCacheSize& size,
+uint64_t cache_bytes(const model::ModelConfig& config, const cache::KvCacheSize& size,
                      kernels::DType kv_dtype) {
-  const Pools pools(config,
-                    {.block_size = static_cast<uint32_t>(size.block_size), .kv_dtype = kv_dtype});
-  return {static_cast<uint64_t>(size.num_global_blocks) * pools.global_bytes,
-          static_cast<uint64_t>(size.num_sliding_blocks) * pools.sliding_bytes};
+  return static_cast<uint64_t>(size.num_pages) *
+         cache::page_layout(config, size.block_size, kv_dtype).page_bytes();
 }
 
 uint64_t num_requests_that_fit(const model::ModelConfig& config, const CacheRequest& request,
                                const cache::KvCacheSize& size, uint64_t length) {
-  const Pools pools(config, request);
-  const uint64_t by_global =
-      static_cast<uint64_t>(size.num_global_blocks) / std::max<uint64_t>(1, pools.blocks(length));
-  const uint64_t kept = std::max<uint64_t>(1, pools.kept_blocks(length));
-  const uint64_t first = pools.window_blocks(pools.chunk);
-  const auto sliding = static_cast<uint64_t>(size.num_sliding_blocks);
-  const uint64_t by_sliding =
-      sliding >= first ? 1 + (sliding - first) / kept : std::min<uint64_t>(1, sliding / kept);
-  return std::min({by_global, by_sliding, pools.num_requests});
+  const Pages pages(config, request);
+  const auto num_pages = static_cast<uint64_t>(size.num_pages);
+  const uint64_t decoding = std::max<uint64_t>(1, pages.decoding(length));
+  const uint64_t first = pages.prefilling(length, pages.chunk);
+  const uint64_t fit = num_pages >= first ? 1 + (num_pages - first) / decoding
+                                          : std::min<uint64_t>(1, num_pages / decoding);
+  return std::min(fit, pages.num_requests);
 }
 
 }  // namespace beryl::service

@@ -7,7 +7,7 @@
 namespace beryl::service {
 namespace {
 
-constexpr uint64_t kReportedLength = 16'384;
+constexpr uint64_t kReportedLengths[] = {16'384, 1'024};
 constexpr uint32_t kTokenUnit = 1024;
 
 std::string bytes(uint64_t num_bytes) {
@@ -41,29 +41,26 @@ std::vector<std::string> memory_table(const MemoryPlan& plan, const model::Model
                                       const CachePlan& cache) {
   std::vector<std::string> lines = {head(plan)};
   for (const MemoryPart& part : plan.parts) {
-    lines.push_back(line(part.name, part.num_bytes, part.is_mapped ? "mapped files" : ""));
+    lines.push_back(line(part.name, part.num_bytes, part.is_mapped() ? "mapped files" : ""));
   }
-  const PoolBytes pools = pool_bytes(config, cache.size, plan.cache_request.kv_dtype);
-  const auto block_size = static_cast<uint64_t>(cache.size.block_size);
-  const PoolBytes window =
-      request_bytes(config, plan.cache_request, static_cast<uint64_t>(config.sliding_window));
-  lines.push_back(line(
-      "KV cache, global layers", pools.global,
-      fmt::format("{} tokens", static_cast<uint64_t>(cache.size.num_global_blocks) * block_size)));
+  const cache::PageLayout layout =
+      cache::page_layout(config, cache.size.block_size, plan.cache_request.kv_dtype);
+  const uint64_t kept = cache_bytes(config, cache.size, plan.cache_request.kv_dtype);
   lines.push_back(
-      line("KV cache, sliding layers", pools.sliding,
-           fmt::format("{} tokens, {} windows",
-                       static_cast<uint64_t>(cache.size.num_sliding_blocks) * block_size,
-                       pools.sliding / std::max<uint64_t>(1, window.sliding))));
-  const uint64_t used = plan.fixed_bytes + pools.global + pools.sliding;
+      line("KV cache", kept,
+           fmt::format("{} pages of {}, each for {} tokens of sliding layers or {} of "
+                       "global ones",
+                       cache.size.num_pages, bytes(layout.page_bytes()), cache.size.block_size,
+                       cache.size.block_size * layout.global_blocks)));
+  const uint64_t used = plan.fixed_bytes + kept;
   lines.push_back(line("not used", plan.usable_bytes - std::min(plan.usable_bytes, used)));
   const auto fit = [&](uint64_t length) {
     return num_requests_that_fit(config, plan.cache_request, cache.size, length);
   };
   std::string held = fmt::format("  the KV cache holds {} requests of {} tokens (--max-model-len)",
                                  fit(cache.max_model_len), cache.max_model_len);
-  if (cache.max_model_len > kReportedLength) {
-    held += fmt::format(", {} of {}", fit(kReportedLength), kReportedLength);
+  for (const uint64_t length : kReportedLengths) {
+    if (cache.max_model_len > length) held += fmt::format(", {} of {}", fit(length), length);
   }
   lines.push_back(held);
   return lines;
@@ -83,12 +80,12 @@ std::string dry_run_report(const MemoryPlan& plan, const WorkerOptions& options,
   };
   WorkerOptions more = options;
   more.max_num_batched_tokens += kTokenUnit;
-  const PoolBytes unit = request_bytes(config, plan.cache_request, kTokenUnit);
+  const RequestBytes unit = request_bytes(config, plan.cache_request, kTokenUnit);
   add("--max-num-batched-tokens", fixed_cost(plan, more, config, num_ranks),
       fmt::format("for {} more, and {} of the KV cache", kTokenUnit, bytes(unit.sliding)));
   const auto window = static_cast<uint64_t>(config.sliding_window);
-  const PoolBytes request = request_bytes(config, plan.cache_request, window);
-  const PoolBytes longer = request_bytes(config, plan.cache_request, window + kTokenUnit);
+  const RequestBytes request = request_bytes(config, plan.cache_request, window);
+  const RequestBytes longer = request_bytes(config, plan.cache_request, window + kTokenUnit);
   add("--max-num-seqs", request.sliding + request.global,
       fmt::format("of the KV cache for a request of {} tokens", window));
   add("--max-model-len", longer.global - request.global,

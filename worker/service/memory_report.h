@@ -8,7 +8,7 @@
 
 namespace beryl::service {
 
-// One line each: what is there, what every part takes, both KV pools in bytes, tokens and requests.
+// One line each: what is there, what every part takes, the KV cache in bytes, tokens and requests.
 // `cache` may be smaller than the plan's, where other ranks have less.
 std::vector<std::string> memory_table(const MemoryPlan& plan, const model::ModelConfig& config,
                                       const CachePlan& cache);

@@ -61,8 +61,11 @@ void check_device(const WorkerOptions& options, int num_ranks) {
 
 std::unique_ptr<kernels::Ops> make_rank_ops(const WorkerOptions& options, int num_threads) {
   if (is_cuda(options)) {
-    return kernels::cuda::make_cuda_ops(
-        {.without_graphs = options.without_graphs, .without_overlap = options.without_overlap});
+    return kernels::cuda::make_cuda_ops({.kernel_arch = options.kernel_arch == "sm_80"
+                                                            ? kernels::cuda::KernelArch::kSm80
+                                                            : kernels::cuda::KernelArch::kBest,
+                                         .without_graphs = options.without_graphs,
+                                         .without_overlap = options.without_overlap});
   }
   return kernels::cpu::make_cpu_ops({.num_threads = num_threads});
 }

@@ -23,8 +23,7 @@ namespace {
 struct Proposal {
   std::array<char, wire::kMaxNameBytes> launch_id{};
   uint64_t fingerprint = 0;
-  int32_t num_global_blocks = 0;
-  int32_t num_sliding_blocks = 0;
+  int32_t num_pages = 0;
   uint32_t max_model_len = 0;
   uint32_t failed = 0;  // this rank cannot start, for a reason it says itself
 };
@@ -39,8 +38,7 @@ Proposal make_proposal(const WorkerOptions& options, const MemoryPlan& plan) {
   const std::string id = options.launch_id.empty() ? random_launch_id() : options.launch_id;
   id.copy(proposal.launch_id.data(), proposal.launch_id.size() - 1);
   proposal.fingerprint = model_fingerprint(options);
-  proposal.num_global_blocks = plan.cache.size.num_global_blocks;
-  proposal.num_sliding_blocks = plan.cache.size.num_sliding_blocks;
+  proposal.num_pages = plan.cache.size.num_pages;
   proposal.max_model_len = plan.cache.max_model_len;
   return proposal;
 }
@@ -111,9 +109,7 @@ LaunchPlan agree_on_launch(const WorkerOptions& options, const model::ModelConfi
 
   plan.launch_id = all.front().launch_id.data();
   plan.fingerprint = own.fingerprint;
-  plan.cache = {.block_size = static_cast<int>(options.block_size),
-                .num_global_blocks = own.num_global_blocks,
-                .num_sliding_blocks = own.num_sliding_blocks};
+  plan.cache = {.block_size = static_cast<int>(options.block_size), .num_pages = own.num_pages};
   plan.max_model_len = own.max_model_len;
   for (size_t rank = 0; rank < all.size(); ++rank) {
     const Proposal& other = all[rank];
@@ -124,9 +120,7 @@ LaunchPlan agree_on_launch(const WorkerOptions& options, const model::ModelConfi
                       "MODEL_DIR content, --load-format and --seed",
                       rank, communicator.rank()));
     }
-    plan.cache.num_global_blocks = std::min(plan.cache.num_global_blocks, other.num_global_blocks);
-    plan.cache.num_sliding_blocks =
-        std::min(plan.cache.num_sliding_blocks, other.num_sliding_blocks);
+    plan.cache.num_pages = std::min(plan.cache.num_pages, other.num_pages);
     plan.max_model_len = std::min(plan.max_model_len, other.max_model_len);
   }
   return plan;
@@ -181,8 +175,10 @@ wire::Registration make_registration(const WorkerOptions& options, const model::
   model.set_fingerprint(plan.fingerprint);
   wire::CacheFacts& cache = *registration.mutable_cache();
   cache.set_block_size(static_cast<uint32_t>(plan.cache.block_size));
-  cache.set_num_global_blocks(static_cast<uint32_t>(plan.cache.num_global_blocks));
-  cache.set_num_sliding_blocks(static_cast<uint32_t>(plan.cache.num_sliding_blocks));
+  cache.set_num_pages(static_cast<uint32_t>(plan.cache.num_pages));
+  const cache::PageLayout layout =
+      cache::page_layout(config, plan.cache.block_size, kv_dtype(options));
+  cache.set_global_blocks_per_page(static_cast<uint32_t>(layout.global_blocks));
   cache.set_max_num_seqs(options.max_num_seqs);
   cache.set_max_num_batched_tokens(options.max_num_batched_tokens);
   cache.set_num_feature_tokens(num_feature_tokens(options, config));

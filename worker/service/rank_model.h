@@ -49,6 +49,7 @@ class RankModel {
   // Null: this rank takes no pictures.
   model::VisionTower* vision_tower() { return vision_tower_ ? &*vision_tower_ : nullptr; }
   kernels::Ops& ops() { return *ops_; }
+  const cache::KvCache& cache() const { return cache_; }
   size_t weight_bytes() const { return weights_.num_bytes(); }
 
  private:

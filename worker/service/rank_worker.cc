@@ -1,5 +1,6 @@
 #include "worker/service/rank_worker.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +16,7 @@
 #include "worker/service/memory_report.h"
 #include "worker/service/plan_loop.h"
 #include "worker/service/rank_device.h"
+#include "worker/service/warm_up.h"
 
 namespace beryl::service {
 namespace {
@@ -40,6 +42,10 @@ SessionEnd RankWorker::run() {
   const int num_threads = threads_per_rank(context_.options, context_.num_local_ranks);
   RankModel model(context_.options, config, plan, context_.communicator, num_threads);
   log_start(plan, model.weight_bytes());
+  if (!model.ops().memory_is_host()) {
+    warm_up(model, config, context_.options.max_num_batched_tokens);
+    log_memory_check(plan, model);
+  }
 
   const wire::Registration registration =
       make_registration(context_.options, config, plan, context_.communicator,
@@ -58,6 +64,24 @@ void RankWorker::log_memory(const model::ModelConfig& config, const LaunchPlan& 
   const CachePlan agreed = {.size = plan.cache, .max_model_len = plan.max_model_len};
   for (const std::string& line : memory_table(plan.memory, config, agreed)) {
     context_.log.info("{}", line);
+  }
+}
+
+// What was planned is what is taken, or somebody hears of it.
+void RankWorker::log_memory_check(const LaunchPlan& plan, const RankModel& model) {
+  const RankMemory now = find_rank_memory(context_.options, context_.num_local_ranks);
+  const MemoryCheck check = check_memory(plan.memory, model.cache().num_bytes(), now.free_bytes);
+  const auto bytes = [](uint64_t num_bytes) {
+    return base::format_bytes(static_cast<double>(num_bytes));
+  };
+  const std::string said =
+      fmt::format("memory taken after the first steps: {}, planned {}; {} are free",
+                  bytes(check.taken), bytes(check.planned), bytes(now.free_bytes));
+  if (check.is_within()) {
+    context_.log.info("{}", said);
+  } else {
+    context_.log.warning("{}: lower --gpu-memory-utilization, or let nobody else use the device",
+                         said);
   }
 }
 

@@ -49,6 +49,7 @@ class RankWorker {
                                          const wire::Registration& registration,
                                          engine::PictureStore& pictures);
   void log_memory(const model::ModelConfig& config, const LaunchPlan& plan);
+  void log_memory_check(const LaunchPlan& plan, const RankModel& model);
   void log_start(const LaunchPlan& plan, size_t weight_bytes);
 
   RankContext context_;

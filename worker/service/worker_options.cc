@@ -145,6 +145,11 @@ void add_process_options(CLI::App& app, WorkerOptions& options) {
   app.add_flag("--no-overlap", options.without_overlap,
                "CUDA: start a kernel when the one before has ended, for comparisons")
       ->group(group);
+  app.add_option("--kernel-arch", options.kernel_arch,
+                 "CUDA: best, the kernels made for the device; sm_80, those that every device runs")
+      ->check(CLI::IsMember({"best", "sm_80"}))
+      ->capture_default_str()
+      ->group(group);
   app.add_option("--threads", options.threads, "Threads of each rank [cores / ranks]")
       ->check(CLI::Range(1, 4096))
       ->group(group);

@@ -23,6 +23,7 @@ struct WorkerOptions {
   // CUDA, for comparisons: steps kernel by kernel, kernels one after the other.
   bool without_graphs = false;
   bool without_overlap = false;
+  std::string kernel_arch = "best";  // best, sm_80
 
   std::string coordinator = "127.0.0.1:8101";
   uint32_t group = 0;
@@ -30,7 +31,7 @@ struct WorkerOptions {
   std::string secret_file;
   uint32_t connect_timeout_s = 60;
 
-  double gpu_memory_utilization = 0.92;  // of the device's memory, for this rank
+  double gpu_memory_utilization = 0.95;  // of the device's memory, for this rank
   uint64_t device_memory = 0;            // dry run: assume this much; 0: what is there
   bool dry_run = false;
   std::string kv_cache_dtype = "auto";  // auto, bf16, float32

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -48,8 +47,9 @@ TEST_F(EngineSpeedTest, ReusesSlidingBlocks) {
   const int context = 20 * config_.sliding_window + 80;
   const DecodeShape shape{.batch_size = 3, .context = context, .num_steps = 2};
   const EngineSize size = decode_size(shape, 64, 16);
-  EXPECT_LT(cache_size(config_, size).num_sliding_blocks,
-            cache_size(config_, size).num_global_blocks);
+  const int all_blocks =
+      size.max_requests * ((size.max_length + size.block_size - 1) / size.block_size);
+  EXPECT_LT(cache_size(config_, size, ops_->kv_dtype()).num_pages, all_blocks);
   with_runner(size, [&](EngineRunner& runner) {
     const DecodeResult result = measure_decode(config_, shape, ops_->kv_dtype(), 1, runner, *ops_);
     EXPECT_GE(result.experts_per_layer, config_.top_k_experts);
@@ -76,9 +76,7 @@ TEST_F(EngineSpeedTest, CountsWork) {
   const auto kv = [&](int position) { return kv_bytes_read(config_, ops_->kv_dtype(), position); };
   size_t one_position = 0;
   for (const model::LayerKind kind : config_.layer_kinds) {
-    one_position += cache::bytes_per_block(config_, kind, 1, ops_->kv_dtype()) /
-                    static_cast<size_t>(
-                        std::count(config_.layer_kinds.begin(), config_.layer_kinds.end(), kind));
+    one_position += cache::layer_block_bytes(config_, kind, 1, ops_->kv_dtype());
   }
   EXPECT_EQ(kv(0), one_position);
   EXPECT_EQ(kv(9), 10 * one_position);

@@ -59,7 +59,7 @@ TEST(GroupAssemblerTest, RanksMustAgree) {
   other_model.mutable_model()->set_fingerprint(77);
   EXPECT_FALSE(assembler.add(other_model));
   auto other_cache = mock_registration(1, 3, "a");
-  other_cache.mutable_cache()->set_num_global_blocks(1);
+  other_cache.mutable_cache()->set_num_pages(1);
   EXPECT_FALSE(assembler.add(other_cache));
   EXPECT_TRUE(assembler.add(mock_registration(1, 3, "a")));
 }

@@ -230,10 +230,12 @@ TEST(PictureTest, RefusesPicturesThatCanNeverFit) {
   tight.max_picture_patches = kPatches - 1;
   EXPECT_THAT(refusal(tight, one), HasSubstr("one of 2519 patches would fit"));
   tight = facts;
-  tight.num_sliding_blocks = 12;  // 15 positions of window and 30 of the span touch 12 at most
-  EXPECT_TRUE(StepDriver(tight).scheduler.add(one));
-  tight.num_sliding_blocks = 11;
-  EXPECT_THAT(refusal(tight, one), HasSubstr("need 12 sliding"));
+  // 90 positions are 23 global blocks; the last 30, a span, and 15 of window touch 12 sliding ones.
+  const NewRequest late = with_pictures(make_request(1, 90, 4), 60, 30, {1});
+  tight.num_pages = 23 + 12;
+  EXPECT_TRUE(StepDriver(tight).scheduler.add(late));
+  tight.num_pages = 23 + 11;
+  EXPECT_THAT(refusal(tight, late), HasSubstr("need 35 pages"));
   EXPECT_THAT(refusal(facts, with_pictures(make_request(1, 90, 4), 70, 30, {1})),
               HasSubstr("out of place"));
   NewRequest overlapping = with_pictures(make_request(1, 90, 4), 0, 30, {1, 2});
@@ -266,8 +268,7 @@ TEST(PictureTest, EncodingIsBalancedUnderAMixedLoad) {
   scenario.facts = picture_facts(kNumRanks);
   scenario.facts.max_num_seqs = 256;
   scenario.facts.max_num_batched_tokens = 1'024;
-  scenario.facts.num_global_blocks = 10'000;
-  scenario.facts.num_sliding_blocks = 10'000;
+  scenario.facts.num_pages = 20'000;
   scenario.facts.num_feature_tokens = 2'000;
   scenario.facts.max_picture_patches = 2'520;
   SchedulerConfig config;

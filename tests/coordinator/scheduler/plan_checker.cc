@@ -22,14 +22,14 @@ uint32_t first_live_block(uint32_t start, const GroupFacts& facts) {
 
 }  // namespace
 
-std::string BlockLedger::take(uint32_t block, RequestId owner, uint64_t completed_step) {
-  if (block >= blocks_.size()) return fmt::format("block {} of {}", block, blocks_.size());
-  Block& entry = blocks_[block];
+std::string PageLedger::take(uint32_t page, RequestId owner, uint64_t completed_step) {
+  if (page >= pages_.size()) return fmt::format("page {} of {}", page, pages_.size());
+  Page& entry = pages_[page];
   if (entry.owner) {
-    return fmt::format("block {} of request {} is given to {}", block, *entry.owner, owner);
+    return fmt::format("page {} of request {} is given to {}", page, *entry.owner, owner);
   }
   if (entry.last_step > completed_step) {
-    return fmt::format("block {} is reused after step {}, but its last plan is step {}", block,
+    return fmt::format("page {} is reused after step {}, but its last plan is step {}", page,
                        completed_step, entry.last_step);
   }
   entry.owner = owner;
@@ -37,9 +37,9 @@ std::string BlockLedger::take(uint32_t block, RequestId owner, uint64_t complete
   return {};
 }
 
-void BlockLedger::drop(uint32_t block, uint64_t last_step) {
-  blocks_[block].owner.reset();
-  blocks_[block].last_step = last_step;
+void PageLedger::drop(uint32_t page, uint64_t last_step) {
+  pages_[page].owner.reset();
+  pages_[page].last_step = last_step;
   --num_held_;
 }
 
@@ -182,8 +182,11 @@ std::string ModelGroup::accept_release(Rank& rank, uint32_t handle) {
     return fmt::format("handle {} is released but not held", handle);
   }
   Sequence& sequence = *rank.planned[handle];
-  for (uint32_t block : sequence.global_blocks) rank.global.drop(block, sequence.last_step);
-  for (uint32_t block : sequence.sliding_blocks) rank.sliding.drop(block, sequence.last_step);
+  for (uint32_t block : sequence.global_blocks) {
+    if (block % facts_.global_blocks_per_page != 0) continue;
+    rank.pages.drop(block / facts_.global_blocks_per_page, sequence.last_step);
+  }
+  for (uint32_t page : sequence.sliding_blocks) rank.pages.drop(page, sequence.last_step);
   home_.erase(sequence.admission.request);
   rank.planned[handle].reset();
   return {};
@@ -256,14 +259,20 @@ std::string ModelGroup::check_spans(const Rank& rank, const Sequence& sequence,
 std::string ModelGroup::append_blocks(Rank& rank, Sequence& sequence, const PlannedRow& row) {
   const uint64_t completed = completed_step();
   for (uint32_t block : row.new_global_blocks) {
-    std::string error = rank.global.take(block, row.request, completed);
-    if (!error.empty()) return "global " + error;
+    if (sequence.global_blocks.size() % facts_.global_blocks_per_page == 0) {
+      if (block % facts_.global_blocks_per_page != 0) return "a page begins within";
+      std::string error =
+          rank.pages.take(block / facts_.global_blocks_per_page, row.request, completed);
+      if (!error.empty()) return "global " + error;
+    } else if (block != sequence.global_blocks.back() + 1) {
+      return fmt::format("global block {} after {}", block, sequence.global_blocks.back());
+    }
     sequence.global_blocks.push_back(block);
   }
-  for (uint32_t block : row.new_sliding_blocks) {
-    std::string error = rank.sliding.take(block, row.request, completed);
+  for (uint32_t page : row.new_sliding_blocks) {
+    std::string error = rank.pages.take(page, row.request, completed);
     if (!error.empty()) return "sliding " + error;
-    sequence.sliding_blocks.push_back(block);
+    sequence.sliding_blocks.push_back(page);
   }
   const size_t needed = (sequence.planned_end + facts_.block_size - 1) / facts_.block_size;
   if (sequence.global_blocks.size() != needed ||
@@ -278,7 +287,7 @@ std::string ModelGroup::append_blocks(Rank& rank, Sequence& sequence, const Plan
 void ModelGroup::slide(Rank& rank, Sequence& sequence, uint32_t next_start) {
   const uint32_t first = first_live_block(next_start, facts_);
   while (sequence.first_sliding < first && !sequence.sliding_blocks.empty()) {
-    rank.sliding.drop(sequence.sliding_blocks.front(), sequence.last_step);
+    rank.pages.drop(sequence.sliding_blocks.front(), sequence.last_step);
     sequence.sliding_blocks.pop_front();
     ++sequence.first_sliding;
   }

@@ -15,22 +15,22 @@
 
 namespace beryl::scheduler::sim {
 
-// Who holds a block, and since when it may change hands.
-class BlockLedger {
+// Who holds a page, and since when it may change hands.
+class PageLedger {
  public:
-  explicit BlockLedger(uint32_t num_blocks) : blocks_(num_blocks) {}
+  explicit PageLedger(uint32_t num_pages) : pages_(num_pages) {}
 
-  // An empty string, or what is wrong with giving the block away now.
-  std::string take(uint32_t block, RequestId owner, uint64_t completed_step);
-  void drop(uint32_t block, uint64_t last_step);
+  // An empty string, or what is wrong with giving the page away now.
+  std::string take(uint32_t page, RequestId owner, uint64_t completed_step);
+  void drop(uint32_t page, uint64_t last_step);
   uint32_t num_held() const { return num_held_; }
 
  private:
-  struct Block {
+  struct Page {
     std::optional<RequestId> owner;
     uint64_t last_step = 0;  // of the last plan that named it
   };
-  std::vector<Block> blocks_;
+  std::vector<Page> pages_;
   uint32_t num_held_ = 0;
 };
 
@@ -84,13 +84,11 @@ class ModelGroup {
   struct Rank {
     Rank(const GroupFacts& facts)
         : features(facts.num_feature_tokens),
-          global(facts.num_global_blocks),
-          sliding(facts.num_sliding_blocks),
+          pages(facts.num_pages),
           planned(facts.max_num_seqs),
           executed(facts.max_num_seqs) {}
     FeatureLedger features;
-    BlockLedger global;
-    BlockLedger sliding;
+    PageLedger pages;
     std::vector<std::optional<Sequence>> planned;           // [max_num_seqs]
     std::vector<std::optional<PlannedAdmission>> executed;  // token_ids grow as it samples
     std::deque<RankPlan> queue;

@@ -35,8 +35,8 @@ TEST(PlanningCostTest, IsFarBelowAMillisecondARank) {
                          .max_model_len = 4'096,
                          .sliding_window = 1'024,
                          .block_size = 16,
-                         .num_global_blocks = 100'000,
-                         .num_sliding_blocks = 100'000,
+                         .num_pages = 110'000,
+                         .global_blocks_per_page = 16,
                          .max_num_seqs = kNumSeqs,
                          .max_num_batched_tokens = 8'192};
   ASSERT_TRUE(scheduler.start_epoch(1, facts));

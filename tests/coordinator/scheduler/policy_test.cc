@@ -56,57 +56,79 @@ TEST(ChunkingTest, BoundsPromptsOnlyWhileSomebodyDecodes) {
 }
 
 TEST(HomeRankTest, TakesTheLeastLoadedRankWithRoom) {
-  const BlockNeed need{.global = 4, .sliding = 2};
-  const RankOffer roomy{.is_open = true, .prompt_rows = 8, .promised = {}, .blocks = {9, 9}};
+  constexpr uint32_t kNeed = 6;
+  const RankOffer roomy{.is_open = true, .prompt_rows = 8, .promised = 0, .pages = 9};
   std::vector<RankOffer> offers(4, roomy);
   offers[0].tokens_queued = 100;
   offers[1].num_running = 2;
   offers[2].num_running = 1;
   offers[3].num_running = 1;
-  offers[3].blocks = {20, 20};
-  EXPECT_EQ(choose_home_rank(offers, need), 3U);
-  offers[3].blocks = {20, 1};
-  EXPECT_EQ(choose_home_rank(offers, need), 2U);
+  offers[3].pages = 20;
+  EXPECT_EQ(choose_home_rank(offers, kNeed), 3U);
+  offers[3].pages = 5;
+  EXPECT_EQ(choose_home_rank(offers, kNeed), 2U);
   offers[2].prompt_rows = 0;
-  EXPECT_EQ(choose_home_rank(offers, need), 1U);
+  EXPECT_EQ(choose_home_rank(offers, kNeed), 1U);
   offers[1].is_open = false;
-  EXPECT_EQ(choose_home_rank(offers, need), 0U);
-  offers[0].blocks = {3, 9};
-  EXPECT_FALSE(choose_home_rank(offers, need).has_value());
+  EXPECT_EQ(choose_home_rank(offers, kNeed), 0U);
+  offers[0].pages = 5;
+  EXPECT_FALSE(choose_home_rank(offers, kNeed).has_value());
 }
 
 TEST(HomeRankTest, CountsVisionAndPrefersTheRankThatKeepsTheFeatures) {
-  const BlockNeed need{.global = 4, .sliding = 2};
-  const RankOffer roomy{.is_open = true, .prompt_rows = 8, .promised = {}, .blocks = {9, 9}};
+  constexpr uint32_t kNeed = 6;
+  const RankOffer roomy{.is_open = true, .prompt_rows = 8, .promised = 0, .pages = 9};
   std::vector<RankOffer> offers(3, roomy);
-  offers[2].blocks = {20, 20};
+  offers[2].pages = 20;
   offers[1].feature_tokens_kept = 280;
-  EXPECT_EQ(choose_home_rank(offers, need), 1U);
+  EXPECT_EQ(choose_home_rank(offers, kNeed), 1U);
   offers[1].vision_tokens = 500;
-  EXPECT_EQ(choose_home_rank(offers, need), 2U);
+  EXPECT_EQ(choose_home_rank(offers, kNeed), 2U);
   offers[2].can_start = false;
-  EXPECT_EQ(choose_home_rank(offers, need), 0U);
+  EXPECT_EQ(choose_home_rank(offers, kNeed), 0U);
 }
 
 TEST(CapacityTest, RefusesWhatCanNeverFit) {
+  // 40 positions are 10 global blocks, of which 4 make a page; 16 positions touch 5 sliding blocks.
   const GroupFacts facts{.max_model_len = 100,
                          .sliding_window = 16,
                          .block_size = 4,
-                         .num_global_blocks = 10,
-                         .num_sliding_blocks = 5};
-  EXPECT_TRUE(check_fits_alone(facts, 40, 1));  // the last token is never fed back
+                         .num_pages = 3 + 5,
+                         .global_blocks_per_page = 4};
+  EXPECT_TRUE(check_fits_alone(facts, 48, 1));  // the last token is never fed back
   const auto param = [&](uint32_t num_prompt, uint32_t max_tokens) {
     return check_fits_alone(facts, num_prompt, max_tokens).error().param;
   };
-  EXPECT_EQ(param(40, 2), "max_tokens");
-  EXPECT_EQ(param(41, 1), "prompt");
+  EXPECT_EQ(param(48, 2), "max_tokens");
+  EXPECT_EQ(param(49, 1), "prompt");
   EXPECT_EQ(param(100, 1), "prompt");
   EXPECT_EQ(param(99, 2), "max_tokens");
   EXPECT_EQ(check_fits_alone(facts, 1, UINT32_MAX).error().reason, "context_length_exceeded");
   GroupFacts narrow = facts;
-  narrow.num_sliding_blocks = 4;  // 16 positions touch 5 blocks of 4
+  narrow.num_pages = 5;
   EXPECT_FALSE(check_fits_alone(narrow, 30, 4));
   EXPECT_TRUE(check_fits_alone(narrow, 12, 4));
+}
+
+TEST(CapacityTest, CountsTheBlocksThatPagesGive) {
+  for (const uint32_t per_page : {1U, 2U, 3U, 16U}) {
+    const CachePages pages(per_page);
+    for (uint32_t num_blocks = 0; num_blocks < 40; ++num_blocks) {
+      for (uint32_t num_pages = 0; num_pages < 60; ++num_pages) {
+        // A block takes a sliding page, and a global one where it is the first of its page.
+        uint32_t left = num_pages;
+        uint32_t expected = 0;
+        while (true) {
+          const uint32_t cost = (num_blocks + expected) % per_page == 0 ? 2 : 1;
+          if (cost > left) break;
+          left -= cost;
+          ++expected;
+        }
+        ASSERT_EQ(pages.blocks_within(num_blocks, num_pages), expected)
+            << per_page << " " << num_blocks << " " << num_pages;
+      }
+    }
+  }
 }
 
 TEST(PlannerTest, BucketsArePowersOfTwoAndTheirMiddles) {

@@ -30,15 +30,17 @@ GroupFacts draw_facts(Random& random, uint32_t max_ranks, uint32_t max_len) {
   const uint32_t window = (facts.sliding_window + 2 * facts.block_size - 2) / facts.block_size;
   // From "the largest request just fits" to "never full".
   const uint32_t plenty = one_of<4>(random, {0, 1, 4, 32});
-  facts.num_global_blocks = one_request + static_cast<uint32_t>(draw(random, 0, plenty * 16));
-  facts.num_sliding_blocks =
-      std::min(window, one_request) + static_cast<uint32_t>(draw(random, 0, plenty * 16));
+  facts.global_blocks_per_page = one_of<4>(random, {1, 2, 3, 16});
+  const uint32_t global_pages =
+      (one_request + facts.global_blocks_per_page - 1) / facts.global_blocks_per_page;
+  facts.num_pages = global_pages + std::min(window, one_request) +
+                    static_cast<uint32_t>(draw(random, 0, plenty * 32));
   facts.max_num_seqs = one_of<6>(random, {1, 2, 4, 8, 20, 64});
   facts.max_num_batched_tokens = one_of<6>(random, {1, 7, 16, 64, 128, 256});
   return facts;
 }
 
-// From "one picture at a time" to "never full"; the sliding pool holds the longest span.
+// From "one picture at a time" to "never full"; the pages hold the longest span.
 void draw_pictures(Random& random, Scenario& scenario) {
   GroupFacts& facts = scenario.facts;
   scenario.picture_chance = chance(random, 0.5) ? 1 : 0.3;
@@ -48,7 +50,7 @@ void draw_pictures(Random& random, Scenario& scenario) {
   facts.num_feature_tokens = longest * one_of<4>(random, {1, 2, 5, 100});
   facts.max_num_batched_tokens =
       std::max(facts.max_num_batched_tokens, std::min(longest, facts.num_feature_tokens));
-  facts.num_sliding_blocks += (longest + facts.block_size - 1) / facts.block_size + 1;
+  facts.num_pages += (longest + facts.block_size - 1) / facts.block_size + 1;
   scenario.longest_span = longest;
   scenario.config.max_encode_patches_per_step = one_of<3>(random, {0, 300, 2'520});
   scenario.config.max_encode_patches_alone = one_of<3>(random, {0, 3'000, 40'320});

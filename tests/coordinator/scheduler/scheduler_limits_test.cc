@@ -18,7 +18,7 @@ TEST(SchedulerLimitsTest, RefusesBeforeAGroupIsKnown) {
   EXPECT_FALSE(scheduler.plan(0));
   EXPECT_FALSE(scheduler.start_epoch(1, GroupFacts{}));
   GroupFacts absurd = small_facts();
-  absurd.num_global_blocks = UINT32_MAX;
+  absurd.num_pages = UINT32_MAX;
   EXPECT_FALSE(scheduler.start_epoch(1, absurd));
   EXPECT_FALSE(scheduler.has_epoch());
 }
@@ -123,7 +123,7 @@ TEST(SchedulerLimitsTest, ASmallerGroupFailsWhatItCannotHold) {
   ASSERT_TRUE(driver.scheduler.add(make_request(2, 10, 9)));
   driver.scheduler.end_epoch();
   GroupFacts facts = small_facts();
-  facts.num_global_blocks = 6;
+  facts.num_pages = 12;
   ASSERT_TRUE(driver.start_epoch(facts));
   const auto events = driver.run_all();
   EXPECT_EQ(end_of(events, 1), FinishReason::kError);

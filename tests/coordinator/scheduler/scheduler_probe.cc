@@ -17,26 +17,22 @@ namespace sim {
 namespace {
 
 // `num_pins`: out, what its requests have pinned.
-std::string check_rank(const RankState& rank, uint64_t& num_pins) {
-  size_t num_global = rank.global_pool().num_retiring();
-  size_t num_sliding = rank.sliding_pool().num_retiring();
+std::string check_rank(const GroupFacts& facts, const RankState& rank, uint64_t& num_pins) {
+  size_t num_pages = rank.page_pool().num_retiring();
   uint64_t prefill_tokens = 0;
   num_pins = 0;
   for (const RequestState* request : rank.running()) {
     const Placement& placement = request->placement;
-    num_global += placement.global_blocks.size();
-    num_sliding += placement.sliding_blocks.size();
+    num_pages += (placement.global_blocks.size() + facts.global_blocks_per_page - 1) /
+                 facts.global_blocks_per_page;
+    num_pages += placement.sliding_blocks.size();
     num_pins += placement.pinned_end - placement.next_span;
     if (placement.is_prefilling()) prefill_tokens += placement.prefill_end - placement.num_planned;
     if (request->phase != Phase::kRunning) return "accounting: a running request is not running";
   }
-  if (num_global != rank.global_pool().num_taken()) {
-    return fmt::format("accounting: {} global blocks held, {} taken", num_global,
-                       rank.global_pool().num_taken());
-  }
-  if (num_sliding != rank.sliding_pool().num_taken()) {
-    return fmt::format("accounting: {} sliding blocks held, {} taken", num_sliding,
-                       rank.sliding_pool().num_taken());
+  if (num_pages != rank.page_pool().num_taken()) {
+    return fmt::format("accounting: {} pages held, {} taken", num_pages,
+                       rank.page_pool().num_taken());
   }
   if (prefill_tokens != rank.prefill_tokens_left()) return "accounting: prefill tokens of a rank";
   return {};
@@ -49,7 +45,7 @@ std::string check_accounting(Scheduler& scheduler) {
   size_t num_running = 0;
   for (uint32_t rank = 0; rank < state.ranks.size(); ++rank) {
     uint64_t num_pins = 0;
-    std::string error = check_rank(state.ranks[rank], num_pins);
+    std::string error = check_rank(*state.facts, state.ranks[rank], num_pins);
     if (!error.empty()) return error;
     if (num_pins != state.features.num_pins(rank)) {
       return fmt::format("accounting: {} features pinned, {} needed", state.features.num_pins(rank),
@@ -76,8 +72,8 @@ void FaultPlanter::plant(Scheduler& scheduler) {
     state.retirement.complete(state.in_flight.front().step);
   }
   if (fault_ == PlantedFault::kLeakBlock && state.has_epoch && leaked_in_epoch_ != state.epoch &&
-      state.ranks[0].global_pool().num_free() > 0) {
-    state.ranks[0].global_pool().take();
+      state.ranks[0].page_pool().num_free() > 0) {
+    state.ranks[0].page_pool().take();
     leaked_in_epoch_ = state.epoch;
   }
   if (fault_ == PlantedFault::kCutSpan) cut_span(state);

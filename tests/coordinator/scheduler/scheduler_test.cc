@@ -55,7 +55,7 @@ TEST(SchedulerTest, DiscardsTheRowPlannedAfterAStop) {
   EXPECT_EQ(end_of(events, 1), FinishReason::kStop);
   EXPECT_EQ(events.back().stop_token_id, tokens_of(events, 1)[0]);
   EXPECT_EQ(driver.scheduler.stats().tokens_generated, 1U);
-  EXPECT_EQ(driver.scheduler.stats().global_blocks_used, 0U);
+  EXPECT_EQ(driver.scheduler.stats().pages_used, 0U);
 }
 
 TEST(SchedulerTest, AStopTokenBelowMinTokensIsOrdinary) {
@@ -100,7 +100,7 @@ TEST(SchedulerTest, KeepsTheTargetWhileOthersDecode) {
   GroupFacts facts = small_facts();
   facts.max_model_len = 4'000;
   facts.max_num_batched_tokens = 1'000;
-  facts.num_global_blocks = facts.num_sliding_blocks = 2'000;
+  facts.num_pages = 4'000;
   SchedulerConfig config;
   config.target_itl_us = 20'000;
   StepDriver driver(facts, config);
@@ -123,7 +123,7 @@ TEST(SchedulerTest, KeepsTheTargetWhileOthersDecode) {
 
 TEST(SchedulerTest, PreemptsTheNewestAndContinuesWithTheSameText) {
   GroupFacts facts = small_facts();
-  facts.num_global_blocks = 15;
+  facts.num_pages = 24;
   StepDriver driver(facts);
   for (RequestId id = 1; id <= 3; ++id) ASSERT_TRUE(driver.scheduler.add(make_request(id, 8, 40)));
   const auto events = driver.run_all();

@@ -263,10 +263,7 @@ void Simulator::take_events() {
 void Simulator::check_end() {
   if (std::string error = clients_.check_all_ended(); !error.empty()) fail(error);
   const SchedulerStats stats = scheduler_.stats();
-  if (stats.global_blocks_used + stats.sliding_blocks_used > 0) {
-    fail(fmt::format("leak: {} global and {} sliding blocks", stats.global_blocks_used,
-                     stats.sliding_blocks_used));
-  }
+  if (stats.pages_used > 0) fail(fmt::format("leak: {} pages", stats.pages_used));
   if (stats.num_waiting + stats.num_running + stats.queued_tokens + stats.steps_in_flight > 0) {
     fail("something is left over");
   }

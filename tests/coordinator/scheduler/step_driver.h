@@ -19,8 +19,8 @@ inline GroupFacts small_facts() {
           .max_model_len = 100,
           .sliding_window = 16,
           .block_size = 4,
-          .num_global_blocks = 100,
-          .num_sliding_blocks = 100,
+          .num_pages = 200,
+          .global_blocks_per_page = 1,
           .max_num_seqs = 8,
           .max_num_batched_tokens = 64};
 }

@@ -4,6 +4,13 @@
 #include <numeric>
 
 #include "kernels/device_error.h"
+#if defined(BERYL_EMULATED_DEVICE)
+#include <cuda_runtime_api.h>
+
+namespace beryl::emulation {
+void plant_error(cudaError_t error);  // tests/kernels/cuda/emulation/device.h
+}
+#endif
 
 namespace beryl::kernels {
 namespace {
@@ -30,6 +37,51 @@ TEST(DeviceTest, IsUsableOrSaysWhyNot) {
 TEST(DeviceTest, ADeviceThatDoesNotExistIsRefused) {
   EXPECT_FALSE(cuda::query_device(1000).is_usable);
   EXPECT_THROW((void)cuda::make_cuda_ops({.device = 1000}), DeviceError);
+}
+
+#if defined(BERYL_EMULATED_DEVICE)
+class PlantedErrorTest : public CudaTest {
+ protected:
+  void TearDown() override { emulation::plant_error(cudaSuccess); }
+
+  template <typename Work>
+  static std::string error_of(const Work& work) {
+    try {
+      work();
+    } catch (const DeviceError& error) {
+      return error.what();
+    }
+    return "no error";
+  }
+};
+
+// What a kernel did shows at the next copy, and whoever waits hears of it.
+TEST_F(PlantedErrorTest, AFaultOfAKernelIsADeviceError) {
+  const DeviceTensor tensor = empty(DType::kFloat32, 3, 1000);
+  EXPECT_EQ(error_of([&] { (void)tensor.floats(); }), "no error");
+  emulation::plant_error(cudaErrorIllegalAddress);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_NE(error_of([&] { (void)tensor.floats(); }).find("cudaErrorIllegalAddress"),
+              std::string::npos);
+  }
+}
+
+TEST_F(PlantedErrorTest, ABuildWithoutCodeForTheDeviceSaysWhatToDo) {
+  emulation::plant_error(cudaErrorNoKernelImageForDevice);
+  const std::string said = error_of([] { (void)cuda::make_cuda_ops({.without_cublas = true}); });
+  EXPECT_NE(said.find("no code for emulated device"), std::string::npos) << said;
+  EXPECT_NE(said.find("CMAKE_CUDA_ARCHITECTURES=90"), std::string::npos) << said;
+}
+#endif
+
+// Chosen by the options, not by the device: what plans look at is what sm_80 has.
+TEST(DeviceTest, KernelsOfSm80AreChosenOnANewerDevice) {
+  cuda::DeviceInfo newer;
+  newer.compute_major = 9;
+  newer.max_shared_bytes = 227 << 10;
+  const cuda::DeviceInfo capped = cuda::as_sm_80(newer);
+  EXPECT_EQ(capped.compute_major, 8);
+  EXPECT_EQ(capped.max_shared_bytes, 163 << 10);
 }
 
 class MemoryTest : public CudaTest {};

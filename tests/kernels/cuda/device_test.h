@@ -4,7 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "kernels/cuda/cuda_ops.h"
@@ -109,13 +111,20 @@ class DeviceArray {
   T* data_;
 };
 
+// BERYL_TEST_KERNEL_ARCH=sm_80: the kernels that every device runs, whatever this one is.
+inline cuda::KernelArch test_kernel_arch() {
+  const char* arch = std::getenv("BERYL_TEST_KERNEL_ARCH");
+  const bool is_sm_80 = arch != nullptr && std::string_view(arch) == "sm_80";
+  return is_sm_80 ? cuda::KernelArch::kSm80 : cuda::KernelArch::kBest;
+}
+
 // Skips with the reason where there is no device.
 class CudaTest : public testing::Test {
  protected:
   void SetUp() override {
     const cuda::DeviceInfo info = cuda::query_device(0);
     if (!info.is_usable) GTEST_SKIP() << "no GPU to test on: " << info.problem;
-    ops_ = cuda::make_cuda_ops({.without_cublas = kIsEmulated});
+    ops_ = cuda::make_cuda_ops({.kernel_arch = test_kernel_arch(), .without_cublas = kIsEmulated});
   }
 
   Ops& ops() { return *ops_; }

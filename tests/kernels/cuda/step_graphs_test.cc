@@ -1,6 +1,7 @@
 // Repeated steps: an attention block whose launches are kept, while tokens, contexts and block
 // tables change in memory, against the same block launched kernel by kernel, bit for bit.
 #include <algorithm>
+#include <memory>
 #include <numeric>
 #include <string>
 
@@ -216,19 +217,77 @@ TEST_F(StepGraphsTest, GraphsAreDroppedWhenWorkSpaceMoves) {
   EXPECT_EQ(kept_->num_launched(), 3);
 }
 
-TEST_F(StepGraphsTest, TheLeastRecentlyUsedGraphIsDropped) {
-  Random random(15);
-  const auto key_of = [](size_t i) { return StepKey{.owner = i, .max_position = 127}; };
-  for (size_t i = 0; i <= cuda::kMaxStepGraphs; ++i) step(key_of(i), 30, 127, random);
-  int launched = kept_->num_launched();
-  step(key_of(1), 30, 127, random);  // captured
-  step(key_of(1), 30, 127, random);
-  EXPECT_EQ(kept_->num_launched(), ++launched);
-  step(key_of(0), 30, 127, random);  // forgotten: as it is
-  step(key_of(0), 30, 127, random);
-  launched += 2;
-  EXPECT_EQ(kept_->num_launched(), launched);
-  EXPECT_EQ(kept_->result(), plain_->result());
+// How often steps of a realistic load are captured: chats that come and go by themselves, decoding
+// together; a step with a new prompt is no repeatable one.
+class StepGraphLoadTest : public CudaTest {
+ protected:
+  struct Counts {
+    int replayed = 0;
+    int launched = 0;  // as they are, or to be captured
+  };
+
+  // The last `num_steps` decode steps of a load with `most` chats at a time, after `num_before`.
+  static Counts count(size_t capacity, int most, int num_before, int num_steps) {
+    Random random(21);
+    cuda::Stream stream;
+    cuda::StepGraphs graphs([](const std::string& line) { FAIL() << line; }, capacity);
+    struct Chat {
+      int position;
+      int num_left;
+    };
+    std::vector<Chat> chats;
+    Counts counts;
+    int num_launched = 0;
+    for (int step = 0; step < num_before + num_steps;) {
+      const int missing = most - static_cast<int>(chats.size());
+      if (chats.empty() || random.below(2 * most) < missing) {
+        chats.push_back({64 + random.below(1024), 16 + random.below(600)});
+      } else {
+        int longest = 0;
+        for (const Chat& chat : chats) longest = std::max(longest, chat.position);
+        const StepKey key = {.owner = 1,
+                             .num_rows = static_cast<int>(chats.size()),
+                             .max_position = (longest / 256 + 1) * 256 - 1};
+        const int before = num_launched;
+        graphs.run(key, {}, stream.get(), [&](cudaStream_t) { ++num_launched; });
+        if (step++ >= num_before) ++(num_launched > before ? counts.launched : counts.replayed);
+      }
+      for (Chat& chat : chats) ++chat.position, --chat.num_left;
+      std::erase_if(chats, [](const Chat& chat) { return chat.num_left <= 0; });
+    }
+    return counts;
+  }
+};
+
+TEST_F(StepGraphLoadTest, ChangingBatchesAreReplayed) {
+  // From the start: each key is launched twice.
+  const Counts first = count(cuda::kMaxStepGraphs, 100, 0, 5000);
+  EXPECT_LT(first.launched, 250) << "of 5000";
+  // Later hardly one in a hundred.
+  const Counts later = count(cuda::kMaxStepGraphs, 100, 5000, 5000);
+  EXPECT_LT(later.launched, 75) << "of 5000";
+  EXPECT_EQ(later.launched + later.replayed, 5000);
+  // The control: with a few graphs the same load loses them again and again.
+  EXPECT_GT(count(8, 100, 5000, 5000).launched, 4 * later.launched + 100);
+}
+
+TEST_F(StepGraphLoadTest, TheLeastRecentlyUsedGraphIsDropped) {
+  cuda::Stream stream;
+  constexpr size_t kCapacity = 3;
+  cuda::StepGraphs graphs([](const std::string& line) { FAIL() << line; }, kCapacity);
+  int launched = 0;
+  const auto run = [&](uint64_t owner) {
+    graphs.run({.owner = owner}, {}, stream.get(), [&](cudaStream_t) { ++launched; });
+    return launched;
+  };
+  for (uint64_t owner = 0; owner <= kCapacity; ++owner)
+    EXPECT_EQ(run(owner), static_cast<int>(owner) + 1);
+  EXPECT_EQ(run(1), 5);  // captured
+  EXPECT_EQ(run(1), 5);
+  EXPECT_EQ(run(0), 6);  // forgotten: as it is
+  EXPECT_EQ(run(0), 7);
+  EXPECT_EQ(run(0), 7);
+  EXPECT_EQ(run(1), 7);
 }
 
 // A step that does what a graph cannot hold still runs, also the time it was to be captured.

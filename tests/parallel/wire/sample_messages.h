@@ -27,8 +27,8 @@ inline Registration sample_registration() {
   model.set_fingerprint(99);
   CacheFacts& cache = *registration.mutable_cache();
   cache.set_block_size(16);
-  cache.set_num_global_blocks(64);
-  cache.set_num_sliding_blocks(32);
+  cache.set_num_pages(32);
+  cache.set_global_blocks_per_page(2);
   cache.set_max_num_seqs(8);
   cache.set_max_num_batched_tokens(128);
   cache.set_num_feature_tokens(100);

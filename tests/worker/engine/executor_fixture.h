@@ -26,8 +26,8 @@ inline wire::GroupLimits test_limits() {
   limits.model.set_sliding_window(8);
   limits.model.add_forbidden_token_ids(kForbiddenId);
   limits.cache.set_block_size(4);
-  limits.cache.set_num_global_blocks(16);
-  limits.cache.set_num_sliding_blocks(12);
+  limits.cache.set_num_pages(28);
+  limits.cache.set_global_blocks_per_page(1);
   limits.cache.set_max_num_seqs(4);
   limits.cache.set_max_num_batched_tokens(32);
   return limits;
@@ -67,10 +67,12 @@ class StepExecutorTest : public testing::Test {
     row.set_sample(sample);
     return row;
   }
+  // Pages of sliding layers are counted from kFirstSliding, so that both lists may be alike.
+  static constexpr uint32_t kFirstSliding = 16;
   static void give_blocks(wire::Row& row, const std::vector<uint32_t>& global,
                           const std::vector<uint32_t>& sliding) {
     *row.mutable_new_global_blocks() = {global.begin(), global.end()};
-    *row.mutable_new_sliding_blocks() = {sliding.begin(), sliding.end()};
+    for (const uint32_t page : sliding) row.add_new_sliding_blocks(kFirstSliding + page);
   }
   base::Expected<wire::StepResult> run(wire::StepPlan plan) {
     uint32_t num_rows = 0;

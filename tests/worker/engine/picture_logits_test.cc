@@ -22,6 +22,7 @@ namespace {
 
 const std::string kTiny = BERYL_SOURCE_DIR "/tests/data/tiny";
 constexpr uint32_t kBlockSize = 16;
+constexpr uint32_t kFirstSliding = 16;  // page; those before are for global layers
 
 // Six and two soft tokens (19) of two pictures.
 const std::vector<int32_t> kPrompt = {2,  300, 17, 19, 19, 19, 19,  19,  19, 21,
@@ -141,7 +142,7 @@ wire::StepPlan plan_of(const Way& way, uint32_t rank) {
   row.set_sample(true);
   for (uint32_t block = 0; block * kBlockSize < kPrompt.size(); ++block) {
     row.add_new_global_blocks(block);
-    row.add_new_sliding_blocks(block);
+    row.add_new_sliding_blocks(kFirstSliding + block);
   }
   return plan;
 }

@@ -67,7 +67,7 @@ TEST_F(StepExecutorTest, SlidingTablesStartWhereTheWindowReaches) {
   ASSERT_TRUE(run(second));
   // Window 8: position 15 sees 8 .. 15, blocks 2 and 3.
   EXPECT_EQ(forward_.sliding[0].first_block, 2);
-  EXPECT_EQ(forward_.sliding[0].block_ids, (std::vector<int32_t>{2, 3}));
+  EXPECT_EQ(forward_.sliding[0].block_ids, (std::vector<int32_t>{18, 19}));
   EXPECT_EQ(forward_.global[0].first_block, 0);
   EXPECT_EQ(forward_.global[0].block_ids.size(), 4U);
 }
@@ -87,7 +87,47 @@ TEST_F(StepExecutorTest, BlocksThatTheWindowLeftMayBeUsedAgain) {
   give_blocks(add_row(third, 2, 0, 1, true), {5}, {3});  // still in the window of request 0
   const auto stolen = run(third);
   ASSERT_FALSE(stolen);
-  EXPECT_EQ(stolen.error().message, "sliding block 3 has two owners");
+  EXPECT_EQ(stolen.error().message, "page 19 has two owners");
+}
+
+// Pages of several global blocks, by which kind took them first.
+TEST_F(StepExecutorTest, APageHoldsOneKindOfOneRequest) {
+  wire::GroupLimits limits = test_limits();
+  limits.cache.set_global_blocks_per_page(2);
+  const auto error_of = [&](const std::function<void(wire::StepPlan&)>& change) {
+    TableForward forward(kVocabSize);
+    StepExecutor executor(forward, *ops_, limits, 1);
+    wire::StepPlan plan;
+    plan.set_epoch(limits.epoch);
+    plan.set_placement_version(1);
+    plan.set_mode(wire::STEP_MODE_EXACT);
+    plan.set_step(1);
+    admit(plan, 1, std::vector<uint32_t>(16, 20), 16);
+    wire::Row& row = add_row(plan, 1, 0, 16, true);
+    for (const uint32_t block : {4, 5, 8, 9}) row.add_new_global_blocks(block);  // pages 2 and 4
+    for (const uint32_t page : {3, 5, 6, 7}) row.add_new_sliding_blocks(page);
+    change(plan);
+    uint32_t num_rows = 0;
+    for (const wire::Row& each : plan.rows()) num_rows += each.count();
+    plan.add_rank_rows(3);
+    plan.add_rank_rows(num_rows);
+    const auto result = executor.execute(plan);
+    return result ? std::string() : result.error().message;
+  };
+  const auto other = [](wire::StepPlan& plan, uint32_t global_block, uint32_t page) {
+    admit(plan, 0, {1}, 1);
+    wire::Row& row = add_row(plan, 0, 0, 1, true);
+    row.add_new_global_blocks(global_block);
+    row.add_new_sliding_blocks(page);
+  };
+  EXPECT_EQ(error_of([&](auto& plan) { other(plan, 16, 9); }), "");
+  EXPECT_EQ(error_of([&](auto& plan) { other(plan, 10, 9); }), "page 5 has two owners");
+  EXPECT_EQ(error_of([&](auto& plan) { other(plan, 16, 4); }), "page 4 has two owners");
+  EXPECT_EQ(error_of([&](auto& plan) { other(plan, 5, 9); }), "page 2 has two owners");
+  EXPECT_EQ(error_of([&](auto& plan) { other(plan, 17, 9); }), "global block 17 where 16 follows");
+  EXPECT_EQ(error_of([&](auto& plan) { other(plan, 16, 8); }), "page 8 has two owners");
+  EXPECT_EQ(error_of([&](auto& plan) { plan.mutable_rows(0)->set_new_global_blocks(1, 6); }),
+            "global block 6 where 5 follows");
 }
 
 TEST_F(StepExecutorTest, ReleasedHandlesAndBlocksReturn) {

@@ -51,8 +51,7 @@ class DecoderTest : public testing::Test {
   expert::Placement placement_ = expert::Placement::contiguous(16, 1);
   expert::ExpertExchange exchange_{
       *group_[0], *ops_, placement_, {.hidden_size = 128, .top_k = 4, .max_rows = 8}};
-  cache::KvCache cache_{
-      config_, {.block_size = 16, .num_global_blocks = 2, .num_sliding_blocks = 2}, *ops_};
+  cache::KvCache cache_{config_, {.block_size = 16, .num_pages = 4}, *ops_};
   Decoder decoder_{{config_, weights_, *ops_, exchange_, cache_},
                    {.max_rows = 8, .max_logits_rows = 2}};
 

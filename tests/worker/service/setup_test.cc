@@ -120,19 +120,18 @@ TEST(CacheSizingTest, TakesNoMoreThanCanBeUsedOrThanTheBudget) {
   const auto large = plan_cache(config, cache_request(uint64_t{1} << 40));
   ASSERT_TRUE(large);
   // 8 requests of 4096 positions each.
-  EXPECT_EQ(large->size.num_global_blocks, 8 * 256);
+  EXPECT_GE(num_requests_that_fit(config, cache_request(0), large->size, 4096), 8U);
+  EXPECT_LT(cache_bytes(config, large->size, kernels::DType::kFloat32), uint64_t{1} << 30);
   EXPECT_EQ(large->max_model_len, 4096U);
   for (const uint64_t budget : {uint64_t{800} << 10, uint64_t{1} << 20, uint64_t{10} << 20}) {
     const auto plan = plan_cache(config, cache_request(budget));
     ASSERT_TRUE(plan) << budget;
-    const uint64_t used = static_cast<uint64_t>(plan->size.num_global_blocks) *
-                              cache::bytes_per_block(config, model::LayerKind::kGlobal, 16,
-                                                     kernels::DType::kFloat32) +
-                          static_cast<uint64_t>(plan->size.num_sliding_blocks) *
-                              cache::bytes_per_block(config, model::LayerKind::kSliding, 16,
-                                                     kernels::DType::kFloat32);
-    EXPECT_LE(used, budget);
-    EXPECT_LE(plan->max_model_len, static_cast<uint32_t>(plan->size.num_global_blocks) * 16);
+    EXPECT_LE(cache_bytes(config, plan->size, kernels::DType::kFloat32), budget);
+    CacheRequest one = cache_request(budget);
+    one.max_model_len = plan->max_model_len;
+    EXPECT_LE(request_bytes(config, one, plan->max_model_len).global +
+                  request_bytes(config, one, plan->max_model_len).sliding,
+              budget);
   }
 }
 
@@ -220,7 +219,7 @@ TEST(LaunchPlanTest, RanksAgreeOnTheLeast) {
   EXPECT_EQ(errors, std::vector<std::string>(2));
   EXPECT_EQ(plans[0].launch_id, plans[1].launch_id);
   EXPECT_FALSE(plans[0].launch_id.empty());
-  EXPECT_EQ(plans[0].cache.num_global_blocks, plans[1].cache.num_global_blocks);
+  EXPECT_EQ(plans[0].cache.num_pages, plans[1].cache.num_pages);
   EXPECT_EQ(plans[0].max_model_len, plans[1].max_model_len);
 }
 

@@ -54,6 +54,10 @@ void launch_on(cudaStream_t stream, std::function<void()> grid);
 // Runs `work` while host code, which kernels are here, may touch device memory.
 void with_device_memory(const std::function<void()>& work);
 
+// From now on copies, waits and questions about kernels fail with it, as after a fault of a kernel;
+// cudaSuccess ends that.
+void plant_error(cudaError_t error);
+
 void block_barrier();
 
 constexpr int kLanes = 32;

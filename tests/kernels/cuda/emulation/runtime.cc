@@ -37,6 +37,8 @@ void protect_all(int protection) {
 
 using Graph = std::vector<std::function<void()>>;
 
+cudaError_t planted = cudaSuccess;
+
 cudaStream_t capturing_stream = nullptr;
 Graph captured;
 
@@ -61,6 +63,10 @@ void launch_on(cudaStream_t stream, std::function<void()> grid) {
   } else {
     grid();
   }
+}
+
+void plant_error(cudaError_t error) {
+  planted = error;
 }
 
 void with_device_memory(const std::function<void()>& work) {
@@ -111,6 +117,7 @@ cudaError_t cudaMemsetAsync(void* memory, int value, size_t count, cudaStream_t)
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t count, cudaMemcpyKind,
                             cudaStream_t) {
+  if (planted != cudaSuccess) return planted;
   const Access access;
   std::memcpy(to, from, count);
   return cudaSuccess;
@@ -154,10 +161,10 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
   return cudaSuccess;
 }
 cudaError_t cudaGetLastError() {
-  return cudaSuccess;
+  return planted;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t) {
-  return cudaSuccess;
+  return planted;
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   *event = nullptr;
@@ -219,8 +226,8 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
 const char* cudaGetErrorString(cudaError_t) {
   return "error of the emulated device";
 }
-const char* cudaGetErrorName(cudaError_t) {
-  return "cudaErrorEmulated";
+const char* cudaGetErrorName(cudaError_t error) {
+  return error == cudaErrorIllegalAddress ? "cudaErrorIllegalAddress" : "cudaErrorEmulated";
 }
 
 }  // extern "C"
