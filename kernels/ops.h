@@ -264,6 +264,14 @@ class Ops {
   virtual void group_by_expert(const TensorView& topk_idx, const TensorView& topk_weights,
                                const int32_t* slot_of, const ExpertGroups& groups) = 0;
 
+  // route, then group_by_expert.
+  virtual void route_and_group(const RouterWeights& weights, const TensorView& x, float eps,
+                               const TensorView& topk_idx, const TensorView& topk_weights,
+                               const int32_t* slot_of, const ExpertGroups& groups) {
+    route(weights, x, eps, topk_idx, topk_weights);
+    group_by_expert(topk_idx, topk_weights, slot_of, groups);
+  }
+
   // out[a] = weight[a] * Expert(x[row_idx[a]]). x [R, H] activation, out [A, H] float32.
   virtual void expert_ffn(const ExpertWeights& weights, const TensorView& x,
                           const ExpertBatch& batch, const TensorView& out) = 0;

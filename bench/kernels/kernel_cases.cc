@@ -207,7 +207,7 @@ void visit_experts(const KernelOps& device, int64_t rows, const CaseVisitor& vis
   sum.run = [&](int) {
     device.ops.tree_sum(out,
                         {static_cast<int>(rows), made.groups.leaf_offsets, made.groups.leaf_rows,
-                         made.groups.leaf_keys},
+                         made.groups.leaf_keys, static_cast<int>(kTopK)},
                         summed);
   };
   visit(sum);

@@ -86,6 +86,7 @@ class CudaOps final : public Ops {
         staging_(options.device),
         graphs_(options.warn ? options.warn : warn_on_stderr) {
     if (!options.without_cublas) dense_.emplace();
+    BERYL_CUDA(cudaMemsetAsync(tickets(), 0, sizeof(unsigned), main_stream_.get()));
   }
   ~CudaOps() override { (void)cudaStreamSynchronize(main_stream_.get()); }
 
@@ -122,6 +123,9 @@ class CudaOps final : public Ops {
                  const KvCacheView& cache, const TensorView& out) override;
   void route(const RouterWeights& weights, const TensorView& x, float eps,
              const TensorView& topk_idx, const TensorView& topk_weights) override;
+  void route_and_group(const RouterWeights& weights, const TensorView& x, float eps,
+                       const TensorView& topk_idx, const TensorView& topk_weights,
+                       const int32_t* slot_of, const ExpertGroups& groups) override;
   void gated_mlp(const GatedMlpWeights& weights, const TensorView& x,
                  const TensorView& out) override;
   void group_by_expert(const TensorView& topk_idx, const TensorView& topk_weights,
@@ -153,6 +157,11 @@ class CudaOps final : public Ops {
  private:
   // Products of one input with up to kMaxMatmulJobs weights, float32 or bf16 results.
   void multiply(MatmulArgs args);
+  unsigned* tickets() { return tickets_.reserve_of<unsigned>(1); }
+  // True where it has grouped the rows too.
+  bool route_rows(const RouterWeights& weights, const TensorView& x, float eps,
+                  const TensorView& topk_idx, const TensorView& topk_weights,
+                  const GroupArgs& group);
   void down_projection(const uint16_t* inner, const TensorView& weight, const TensorView& out);
   DeviceGrids bring(const PatchBatch& batch) {
     return grids_.bring(batch, staging_, stream_.get());
@@ -175,6 +184,7 @@ class CudaOps final : public Ops {
   DeviceBuffer partials_;
   DeviceBuffer scores_;
   DeviceBuffer tile_counts_;
+  DeviceBuffer tickets_;  // 0 between operations
   DeviceBuffer sampling_;
   DeviceBuffer sampling_work_;
   DeviceBuffer pixels_;
@@ -362,6 +372,25 @@ void CudaOps::attention(const AttentionShape& shape, const TensorView& q, const 
 
 void CudaOps::route(const RouterWeights& weights, const TensorView& x, float eps,
                     const TensorView& topk_idx, const TensorView& topk_weights) {
+  (void)route_rows(weights, x, eps, topk_idx, topk_weights, {});
+}
+
+void CudaOps::route_and_group(const RouterWeights& weights, const TensorView& x, float eps,
+                              const TensorView& topk_idx, const TensorView& topk_weights,
+                              const int32_t* slot_of, const ExpertGroups& groups) {
+  const GroupArgs group = {.topk_idx = topk_idx.as<const int32_t>(),
+                           .topk_weights = topk_weights.f32(),
+                           .slot_of = slot_of,
+                           .num_rows = static_cast<int>(x.shape[0]),
+                           .top_k = static_cast<int>(topk_idx.shape[1]),
+                           .groups = groups};
+  if (route_rows(weights, x, eps, topk_idx, topk_weights, group)) return;
+  group_by_expert(topk_idx, topk_weights, slot_of, groups);
+}
+
+bool CudaOps::route_rows(const RouterWeights& weights, const TensorView& x, float eps,
+                         const TensorView& topk_idx, const TensorView& topk_weights,
+                         const GroupArgs& group) {
   const int64_t rows = x.shape[0];
   const int64_t num_experts = weights.proj.shape[0];
   const int64_t top_k = topk_idx.shape[1];
@@ -379,9 +408,19 @@ void CudaOps::route(const RouterWeights& weights, const TensorView& x, float eps
                                .num_experts = static_cast<int>(num_experts),
                                .width = static_cast<int>(x.shape[1]),
                                .eps = eps};
-  BERYL_CUDA(launch_router_scores(weights, x.f32(), scores, stream_.get()));
-  BERYL_CUDA(launch_choose_experts(scores, weights.per_expert_scale, topk_idx, topk_weights,
-                                   stream_.get()));
+  const RouterChoice choice = {
+      .per_expert_scale = reinterpret_cast<const __nv_bfloat16*>(weights.per_expert_scale.bf16()),
+      .top_k = static_cast<int>(top_k),
+      .topk_idx = topk_idx.as<int32_t>(),
+      .topk_weights = topk_weights.f32()};
+  if (rows > 0 && can_have_router_tail(rows, num_experts, top_k)) {
+    const RouterTail tail = {.choice = choice, .group = group, .tickets = tickets()};
+    BERYL_CUDA(launch_router_scores(weights, x.f32(), scores, tail, stream_.get()));
+    return group.topk_idx != nullptr;
+  }
+  BERYL_CUDA(launch_router_scores(weights, x.f32(), scores, {}, stream_.get()));
+  BERYL_CUDA(launch_choose_experts(scores, choice, stream_.get()));
+  return false;
 }
 
 // out [rows, hidden] float32 = inner [rows, width] * weight^T
@@ -511,19 +550,14 @@ void CudaOps::sum_and_merge_ffn(const FfnMergeWeights& weights, const TensorView
   BERYL_CHECK(experts.results.dtype == DType::kFloat32);
   BERYL_CHECK(experts.results.shape[1] == dense.shape[1]);
   BERYL_CHECK(experts.batch.num_rows == dense.shape[0]);
-  MergeFfnArgs args = {.weights = weights,
-                       .dense = dense,
-                       .experts = experts.results,
-                       .leaves = &experts.batch,
-                       .residual = residual,
-                       .eps = eps,
-                       .then = *then};
-  if (dense.shape[0] < kMinMergedRows) {
-    tree_sum(experts.results, experts.batch, experts.sums);
-    args.experts = experts.sums;
-    args.leaves = nullptr;
-  }
-  BERYL_CUDA(launch_merge_ffn(args, stream_.get()));
+  BERYL_CUDA(launch_merge_ffn({.weights = weights,
+                               .dense = dense,
+                               .experts = experts.results,
+                               .leaves = &experts.batch,
+                               .residual = residual,
+                               .eps = eps,
+                               .then = *then},
+                              stream_.get()));
 }
 
 void CudaOps::logits(const TensorView& x, const TensorView& table, float cap,

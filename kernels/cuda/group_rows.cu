@@ -1,8 +1,7 @@
-// Sorting rows by expert. Entries (row, k) are cut into tiles of whole rows, a block each, whose
-// warps take consecutive runs: the rank of an entry within its slot is what earlier tiles, earlier
-// warps and earlier entries of its warp hold of that slot.
-#include "kernels/cuda/primitives.cuh"
-#include "kernels/cuda/routing.h"
+// Sorting rows by expert. More than a few entries (row, k) are cut into tiles of whole rows, a
+// block each, whose warps take consecutive runs: the rank of an entry within its slot is what
+// earlier tiles, earlier warps and earlier entries of its warp hold of that slot.
+#include "kernels/cuda/group_few.cuh"
 
 namespace beryl::kernels::cuda {
 namespace {
@@ -110,28 +109,6 @@ __device__ void place_slots(const GroupArgs& args, int* warp_counts, int* scratc
   if (tile == 0 && threadIdx.x == 0) args.groups.expert_offsets[num_slots] = offset;
 }
 
-// Leaves of the rows of the tile: by expert id, those held elsewhere last.
-__device__ void write_leaves(const GroupArgs& args, const Tile& tile, const int32_t* places,
-                             const int32_t* ids) {
-  for (int i = static_cast<int>(threadIdx.x); i < tile.num_entries; i += kThreads) {
-    const int row = i / args.top_k;
-    const int first = row * args.top_k;
-    const bool is_held = places[i] >= 0;
-    int at = 0;
-    for (int j = first; j < first + args.top_k; ++j) {
-      const bool other_is_held = places[j] >= 0;
-      at += is_held ? other_is_held && (ids[j] < ids[i] || (ids[j] == ids[i] && j < i))
-                    : other_is_held || j < i;
-    }
-    const int to = tile.first + first + at;
-    args.groups.leaf_rows[to] = is_held ? places[i] : -1;
-    args.groups.leaf_keys[to] = is_held ? ids[i] : 0;
-    if (i == first) {
-      args.groups.leaf_offsets[tile.first / args.top_k + row + 1] = tile.first + first + args.top_k;
-    }
-  }
-}
-
 // Lanes with the same slot; of no slot, nothing certain. Bit by bit: match instructions take
 // longer.
 __device__ unsigned lanes_of_slot(int slot, int num_slots) {
@@ -190,7 +167,21 @@ __global__ void __launch_bounds__(kThreads) group_kernel(GroupArgs args) {
   }
   if (blockIdx.x == 0 && threadIdx.x == 0) args.groups.leaf_offsets[0] = 0;
   __syncthreads();
-  write_leaves(args, tile, places, ids);
+  for (int i = static_cast<int>(threadIdx.x); i < tile.num_entries; i += kThreads) {
+    write_leaf(args, tile.first, i, places, ids);
+  }
+}
+
+constexpr int kFewThreads = 128;
+
+__global__ void __launch_bounds__(kFewThreads) group_few_kernel(GroupArgs args) {
+  begin_overlapping_kernel();
+  __shared__ FewEntries entries;
+  for (int i = static_cast<int>(threadIdx.x); i < args.num_rows * args.top_k; i += kFewThreads) {
+    entries.ids[i] = args.topk_idx[i];
+  }
+  __syncthreads();
+  group_few(args, entries);
 }
 
 int num_tiles(int num_rows, int top_k) {
@@ -205,6 +196,9 @@ int64_t group_work_ints(int num_rows, int top_k, int num_slots) {
 }
 
 cudaError_t launch_group_by_expert(const GroupArgs& args, LaunchStream stream) {
+  if (args.num_rows * args.top_k <= kMaxFewEntries) {
+    return launch_overlapping_kernel(group_few_kernel, 1, kFewThreads, 0, stream, args);
+  }
   const int tiles = num_tiles(args.num_rows, args.top_k);
   const int slot_bytes = args.groups.num_local_experts * static_cast<int>(sizeof(int));
   if (tiles > 1) {

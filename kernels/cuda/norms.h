@@ -29,8 +29,6 @@ cudaError_t launch_add_rms_norm(const TensorView& x, const TensorView& weight, f
                                 LaunchStream stream);
 
 constexpr int kMaxMergedLeaves = 8;  // of a row, in shared memory
-// Rows from which it is faster to sum leaves here: fewer have too few blocks to load them.
-constexpr int kMinMergedRows = 96;
 
 struct MergeFfnArgs {
   FfnMergeWeights weights;

@@ -4,8 +4,8 @@
 // while the chunk before is multiplied.
 #include <algorithm>
 
-#include "kernels/cuda/primitives.cuh"
-#include "kernels/cuda/routing.h"
+#include "kernels/cuda/group_few.cuh"
+#include "kernels/cuda/router_choice.cuh"
 
 namespace beryl::kernels::cuda {
 namespace {
@@ -32,7 +32,17 @@ struct ScoresArgs {
   const bf16* scale;
   RouterScores scores;
   int chunks_per_part;
+  RouterTail tail;
 };
+
+// Shared memory of the tail, in place of the tiles.
+struct TailShared {
+  ChoicePartials<kFewLaneExperts> partials;
+  FewEntries entries;
+  unsigned is_last;
+};
+constexpr int kMaxTailRows = 4;
+static_assert(sizeof(TailShared) <= sizeof(SharedTiles) && kThreads == kChoiceThreads);
 
 // Eight numbers of a row and their scale, of one chunk.
 struct RowNumbers {
@@ -92,6 +102,15 @@ __device__ void copy_weights(const ScoresArgs& args, int first_expert, int k, bf
   }
 }
 
+// Brings the first two chunks to the second-level cache.
+__device__ void prefetch_weights(const ScoresArgs& args, int first_expert, int begin, int end) {
+  static_assert(kThreads == 2 * kExperts);
+  const int expert = first_expert + static_cast<int>(threadIdx.x) / 2;
+  const int chunk = begin + static_cast<int>(threadIdx.x) % 2;
+  if (expert >= args.scores.num_experts || chunk >= end) return;
+  prefetch(args.proj + int64_t{expert} * args.scores.width + chunk * kDepth);
+}
+
 // Adds the products of one chunk. They have sums of their own, because tensor cores cut off what
 // they add, where an addition here rounds.
 __device__ void multiply_chunk(const bf16* weights, const bf16 (&planes)[kPlanes][kRows * kStride],
@@ -143,8 +162,28 @@ __device__ void store_sums(const ScoresArgs& args, const float (&sums)[kWarpExpe
   }
 }
 
+// By all threads of every block; only those of the block that comes last do anything.
+__device__ void finish_tail(const ScoresArgs& args, TailShared& shared) {
+  __threadfence();  // what this block wrote comes before its ticket
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    shared.is_last = atomicAdd(args.tail.tickets, 1u) + 1 == gridDim.z ? 1 : 0;
+    if (shared.is_last != 0) *args.tail.tickets = 0;
+  }
+  __syncthreads();
+  if (shared.is_last == 0) return;
+  __threadfence();
+  const int rows = args.scores.num_rows;
+  const int row_warps = rows == 1 ? kChoiceWarps : rows == 2 ? kChoiceWarps / 2 : kChoiceWarps / 4;
+  choose_rows<kFewLaneExperts>(args.scores, args.tail.choice, 0, row_warps, shared.partials,
+                               shared.entries.ids);
+  if (args.tail.group.topk_idx == nullptr) return;
+  __syncthreads();
+  group_few(args.tail.group, shared.entries);
+}
+
 __global__ void __launch_bounds__(kThreads) router_scores_kernel(ScoresArgs args) {
-  begin_overlapping_kernel();
+  let_next_kernel_start();
   BERYL_DYNAMIC_SHARED(unsigned char, memory);
   auto& tiles = *reinterpret_cast<SharedTiles*>(memory);
   const int first_row = static_cast<int>(blockIdx.x) * kRows;
@@ -152,6 +191,8 @@ __global__ void __launch_bounds__(kThreads) router_scores_kernel(ScoresArgs args
   const int num_chunks = (args.scores.width + kDepth - 1) / kDepth;
   const int begin = static_cast<int>(blockIdx.z) * args.chunks_per_part;
   const int end = min(begin + args.chunks_per_part, num_chunks);
+  prefetch_weights(args, first_expert, begin, end);
+  wait_for_earlier_kernels();
   // Thread t holds numbers of row t / 8.
   constexpr int kRowThreads = kDepth / kThreadNumbers;
   const int t = static_cast<int>(threadIdx.x);
@@ -185,6 +226,7 @@ __global__ void __launch_bounds__(kThreads) router_scores_kernel(ScoresArgs args
   if (blockIdx.y == 0 && t % kRowThreads == 0 && my_row < args.scores.num_rows) {
     args.scores.squares[int64_t{blockIdx.z} * args.scores.num_rows + my_row] = squares;
   }
+  if (args.tail.tickets != nullptr) finish_tail(args, *reinterpret_cast<TailShared*>(memory));
 }
 
 }  // namespace
@@ -198,15 +240,22 @@ int router_parts(int64_t num_rows, int64_t num_experts, int64_t width, int num_s
   return static_cast<int>((chunks + chunks_per_part - 1) / chunks_per_part);
 }
 
+bool can_have_router_tail(int64_t num_rows, int64_t num_experts, int64_t top_k) {
+  return num_rows <= kMaxTailRows && num_experts <= kFewExperts &&
+         num_rows * top_k <= kMaxFewEntries;
+}
+
 cudaError_t launch_router_scores(const RouterWeights& weights, const float* x,
-                                 const RouterScores& scores, LaunchStream stream) {
+                                 const RouterScores& scores, const RouterTail& tail,
+                                 LaunchStream stream) {
   if (scores.num_rows == 0) return cudaSuccess;
   const int chunks = (scores.width + kDepth - 1) / kDepth;
   const ScoresArgs args = {.x = x,
                            .proj = reinterpret_cast<const bf16*>(weights.proj.bf16()),
                            .scale = reinterpret_cast<const bf16*>(weights.scale.bf16()),
                            .scores = scores,
-                           .chunks_per_part = (chunks + scores.num_parts - 1) / scores.num_parts};
+                           .chunks_per_part = (chunks + scores.num_parts - 1) / scores.num_parts,
+                           .tail = tail};
   const dim3 grid(static_cast<unsigned>((scores.num_rows + kRows - 1) / kRows),
                   static_cast<unsigned>((scores.num_experts + kExperts - 1) / kExperts),
                   static_cast<unsigned>(scores.num_parts));

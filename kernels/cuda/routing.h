@@ -1,6 +1,7 @@
 // Launchers of the router and of sorting rows by expert.
 #pragma once
 
+#include <cuda_bf16.h>
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
@@ -27,12 +28,15 @@ struct RouterScores {
 };
 // num_parts for a device of so many multiprocessors.
 int router_parts(int64_t num_rows, int64_t num_experts, int64_t width, int num_sms);
-cudaError_t launch_router_scores(const RouterWeights& weights, const float* x,
-                                 const RouterScores& scores, LaunchStream stream);
 
 // Softmax over all experts, the top_k most probable (ties: smaller id), renormalised, scaled.
-cudaError_t launch_choose_experts(const RouterScores& scores, const TensorView& per_expert_scale,
-                                  const TensorView& topk_idx, const TensorView& topk_weights,
+struct RouterChoice {
+  const __nv_bfloat16* per_expert_scale = nullptr;  // [num_experts]
+  int top_k = 0;
+  int32_t* topk_idx = nullptr;    // [num_rows, top_k]
+  float* topk_weights = nullptr;  // [num_rows, top_k]
+};
+cudaError_t launch_choose_experts(const RouterScores& scores, const RouterChoice& choice,
                                   LaunchStream stream);
 
 struct GroupArgs {
@@ -46,5 +50,17 @@ struct GroupArgs {
 };
 int64_t group_work_ints(int num_rows, int top_k, int num_slots);
 cudaError_t launch_group_by_expert(const GroupArgs& args, LaunchStream stream);
+
+// What the block that ends last of the products of a few rows does at once: the choice, and sorting
+// by expert.
+struct RouterTail {
+  RouterChoice choice;
+  GroupArgs group;              // of the rows chosen for; without topk_idx: not wanted
+  unsigned* tickets = nullptr;  // one, 0 between launches; null: no tail
+};
+bool can_have_router_tail(int64_t num_rows, int64_t num_experts, int64_t top_k);
+cudaError_t launch_router_scores(const RouterWeights& weights, const float* x,
+                                 const RouterScores& scores, const RouterTail& tail,
+                                 LaunchStream stream);
 
 }  // namespace beryl::kernels::cuda

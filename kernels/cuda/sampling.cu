@@ -22,20 +22,40 @@ __device__ u64 draw_goal(const SamplingRow& params, u64 total) {
   return min(static_cast<u64>(u * static_cast<double>(total)), total - 1) + 1;
 }
 
+__device__ u64 nucleus_goal(float top_p, u64 total) {
+  const auto share =
+      static_cast<u64>(ceil(static_cast<double>(top_p) * static_cast<double>(total)));
+  return max(1ull, min(share, total));
+}
+
 // The order of the draw: by falling logit. -1 when min_p left none.
+__device__ int draw_sorted(const SamplingRow& params, SortedKeys keys, const SearchShared& shared) {
+  keys.count = min(keys.count, params.top_k);
+  if (params.top_p < 1) keys.cut(nucleus_goal(params.top_p, keys.total(0)));
+  const u64 total = keys.total(params.min_p);
+  if (total == 0) return -1;
+  return id_of(shared.sorted[keys.find(params.min_p, draw_goal(params, total))]);
+}
+
 __device__ int draw_top_k(const SamplingRow& params, const Row& row, SamplingWork& work,
                           SearchShared& shared) {
   const Source source = gather_largest(row, work, params.top_k, shared);
+  if (source.is_sorted) {
+    if (warp_idx() == 0) {
+      const int id = draw_sorted(params, SortedKeys(row, source, shared), shared);
+      if (lane_idx() == 0) shared.token_id = id;
+    }
+    __syncthreads();
+    return shared.token_id;
+  }
   Candidates all;
   all.by_count = true;
   const u64 count = min(static_cast<u64>(params.top_k), total_weight(row, source, all, shared));
   Candidates kept;
   kept.min_key = select_key(row, source, all, count, shared);
   if (params.top_p < 1) {
-    const u64 total = total_weight(row, source, kept, shared);
-    const auto share =
-        static_cast<u64>(ceil(static_cast<double>(params.top_p) * static_cast<double>(total)));
-    kept.min_key = select_key(row, source, kept, max(1ull, min(share, total)), shared);
+    const u64 goal = nucleus_goal(params.top_p, total_weight(row, source, kept, shared));
+    kept.min_key = select_key(row, source, kept, goal, shared);
   }
   kept.min_mass = params.min_p;
   const u64 total = total_weight(row, source, kept, shared);
@@ -92,19 +112,41 @@ __device__ int draw_by_id(const SamplingRow& params, const Row& row, const Sampl
 __device__ int draw_nucleus(const SamplingRow& params, const Row& row, const SamplingWork& work,
                             SearchShared& shared) {
   const Source source = listed_source(row, work, work.num_listed, shared);
-  Candidates last;
-  last.min_bucket = last.max_bucket = work.border;
-  last.min_key = select_key(row, source, last, work.nucleus_mass - work.before_border, shared);
-  last.min_mass = params.min_p;
+  const u64 within = work.nucleus_mass - work.before_border;
+  const u64 first_mass = segments_mass(row, work, shared);
+  if (source.is_sorted && warp_idx() == 0) {
+    SortedKeys keys(row, source, shared);
+    keys.cut(within);
+    const u64 total = first_mass + keys.total(params.min_p);
+    const u64 goal = total == 0 ? 0 : draw_goal(params, total);
+    int id = -1;
+    if (goal > first_mass) id = id_of(shared.sorted[keys.find(params.min_p, goal - first_mass)]);
+    if (lane_idx() == 0) {
+      shared.token_id = id;
+      shared.goal = goal;
+    }
+  }
+  if (!source.is_sorted) {
+    Candidates last;
+    last.min_bucket = last.max_bucket = work.border;
+    last.min_key = select_key(row, source, last, within, shared);
+    last.min_mass = params.min_p;
+    const u64 total = first_mass + total_weight(row, source, last, shared);
+    const u64 goal = total == 0 ? 0 : draw_goal(params, total);
+    int id = -1;
+    if (goal > first_mass) {
+      id = id_of(select_key(row, source, last, goal - first_mass, shared));
+    }
+    shared.token_id = id;  // the same on all threads
+    shared.goal = goal;
+  }
+  __syncthreads();
+  const u64 goal = shared.goal;
+  if (goal == 0 || goal > first_mass) return shared.token_id;
   Candidates first;
   first.min_mass = params.min_p;
   first.max_bucket = work.border - 1;
-  const u64 first_mass = segments_mass(row, work, shared);
-  const u64 total = first_mass + total_weight(row, source, last, shared);
-  if (total == 0) return -1;
-  const u64 goal = draw_goal(params, total);
-  if (goal <= first_mass) return select_by_id(row, work, first, goal, shared);
-  return id_of(select_key(row, source, last, goal - first_mass, shared));
+  return select_by_id(row, work, first, goal, shared);
 }
 
 __device__ int draw(const SamplingRow& params, const Row& row, SamplingWork& work,
@@ -141,9 +183,11 @@ __device__ void fill_logprobs(const SamplingRow& params, const Row& row, Samplin
   const Source source = gather_largest(row, work, limit, shared.search);
   Candidates all;
   all.by_count = true;
-  const u64 possible = total_weight(row, source, all, shared.search);
+  const u64 possible = source.is_sorted ? static_cast<u64>(source.count)
+                                        : total_weight(row, source, all, shared.search);
   const u64 wanted = min(static_cast<u64>(limit), possible);
-  const u64 last = select_key(row, source, all, wanted, shared.search);
+  const u64 last = source.is_sorted ? shared.search.sorted[wanted - 1]
+                                    : select_key(row, source, all, wanted, shared.search);
   for (int i = static_cast<int>(threadIdx.x); i < source.count; i += kSearchThreads) {
     const u64 key = source.key(row, i);
     if (key >= last) shared.top_keys[atomicAdd(&shared.num_top, 1u)] = key;

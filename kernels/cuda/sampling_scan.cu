@@ -125,11 +125,35 @@ __device__ void find_border(const SamplingRow& params, SamplingWork& work) {
   }
 }
 
+// Masses of a block's buckets, digit by digit: additions of 32 bits are fast in shared memory.
+struct BucketParts {
+  static constexpr int kDigitBits = 15;  // a mass has three digits; 2^17 of them fit a sum
+  static constexpr unsigned kDigitMask = (1u << kDigitBits) - 1;
+  static constexpr int kNumParts = 3;
+  static_assert(int64_t{kMaxSampledVocab} / kMaxSegments * kSegmentWarps <= 1 << 17);
+
+  unsigned parts[kNumParts][kNumBuckets];
+
+  __device__ void add(int bucket, u64 weight) {
+#pragma unroll
+    for (int p = 0; p < kNumParts; ++p) {
+      const unsigned digit = static_cast<unsigned>(weight >> (p * kDigitBits)) & kDigitMask;
+      if (digit != 0) atomicAdd(&parts[p][bucket], digit);
+    }
+  }
+  __device__ u64 sum(int bucket) const {
+    u64 total = 0;
+    for (int p = 0; p < kNumParts; ++p)
+      total += static_cast<u64>(parts[p][bucket]) << (p * kDigitBits);
+    return total;
+  }
+};
+
 // Masses of segments, for draws by id; sums for log probabilities; masses of buckets, and then the
 // border of the nucleus by the block that adds last.
 __global__ void __launch_bounds__(kSegmentThreads) masses_kernel(SampleArgs args) {
   begin_overlapping_kernel();
-  __shared__ u64 buckets[kNumBuckets];
+  __shared__ BucketParts buckets;
   __shared__ bool is_last;
   const SamplingRow& params = args.rows[blockIdx.y];
   SamplingWork& work = args.work[blockIdx.y];
@@ -143,7 +167,7 @@ __global__ void __launch_bounds__(kSegmentThreads) masses_kernel(SampleArgs args
                    logit_of(best), is_drawn ? 1 / params.temperature : 0.0f};
   if (has_nucleus) {
     for (int i = static_cast<int>(threadIdx.x); i < kNumBuckets; i += kSegmentThreads) {
-      buckets[i] = 0;
+      for (auto& part : buckets.parts) part[i] = 0;
     }
     __syncthreads();
   }
@@ -158,7 +182,7 @@ __global__ void __launch_bounds__(kSegmentThreads) masses_kernel(SampleArgs args
     if (!has_nucleus) {
       mass += weight;
     } else if (weight != 0) {
-      atomicAdd(&buckets[bucket_of(row, logit)], weight);
+      buckets.add(bucket_of(row, logit), weight);
     }
   });
   total = warp_total(total);
@@ -170,7 +194,8 @@ __global__ void __launch_bounds__(kSegmentThreads) masses_kernel(SampleArgs args
   if (!has_nucleus) return;
   __syncthreads();
   for (int i = static_cast<int>(threadIdx.x); i < kNumBuckets; i += kSegmentThreads) {
-    if (buckets[i] != 0) atomicAdd(&work.bucket_mass[i], buckets[i]);
+    const u64 sum = buckets.sum(i);
+    if (sum != 0) atomicAdd(&work.bucket_mass[i], sum);
   }
   __threadfence();
   __syncthreads();

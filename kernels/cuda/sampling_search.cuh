@@ -11,6 +11,8 @@ namespace beryl::kernels::cuda {
 constexpr int kSearchThreads = 1024;
 constexpr int kSearchWarps = kSearchThreads / kWarpSize;
 constexpr int kMaxDigitBits = 11;
+constexpr int kLaneKeys = 8;  // sorted keys of a lane of the warp that searches them
+constexpr int kMaxSorted = kLaneKeys * kWarpSize;
 static_assert(kMaxSegments == kSearchThreads);
 
 struct SearchShared {
@@ -25,13 +27,15 @@ struct SearchShared {
   unsigned short segments[kMaxSegments];
   unsigned num_segments;
   unsigned num_listed;
+  u64 goal;      // of the draw
+  int token_id;  // drawn
 };
 
 // Tokens of a row: all, or those whose keys are listed.
 struct Source {
   const u64* keys = nullptr;  // null: the whole row
   int count = 0;
-  bool is_sorted = false;  // count <= kSearchThreads keys in `sorted`, largest first
+  bool is_sorted = false;  // count <= kMaxSorted keys in `sorted`, largest first
 
   __device__ u64 key(const Row& row, int i) const {
     return keys == nullptr ? key_of(row.logits[i], i) : keys[i];
@@ -105,20 +109,57 @@ __device__ inline u64 sort_keys(u64 key, int size, SearchShared& shared) {
   return key;
 }
 
-__device__ inline u64 sorted_weight(const Row& row, const Source& source,
-                                    const Candidates& candidates, const SearchShared& shared) {
-  const int t = static_cast<int>(threadIdx.x);
-  if (t >= source.count) return 0;
-  const u64 key = shared.sorted[t];
-  return candidates.weight(row, logit_of(key), key);
-}
+// Sorted keys and their masses in the registers of one warp, lane l those from l * kLaneKeys on.
+struct SortedKeys {
+  u64 keys[kLaneKeys];
+  float masses[kLaneKeys];
+  int count;
+
+  __device__ SortedKeys(const Row& row, const Source& source, const SearchShared& shared)
+      : count(source.count) {
+#pragma unroll
+    for (int i = 0; i < kLaneKeys; ++i) {
+      keys[i] = at(i) < count ? shared.sorted[at(i)] : 0;
+      masses[i] = at(i) < count ? mass_of(row, logit_of(keys[i])) : 0;
+    }
+  }
+  __device__ static int at(int i) {
+    return lane_idx() * kLaneKeys + i;
+  }
+
+  __device__ u64 weight(int i, float min_mass) const {
+    if (at(i) >= count || masses[i] < min_mass) return 0;
+    return __float2ull_rz(masses[i] * kMassUnits);
+  }
+  __device__ u64 total(float min_mass) const {
+    u64 sum = 0;
+#pragma unroll
+    for (int i = 0; i < kLaneKeys; ++i) sum += weight(i, min_mass);
+    return __shfl_sync(kAllLanes, warp_inclusive_sum(sum), kWarpSize - 1);
+  }
+  // The first key, from the largest on, at which weights reach `goal`: its place; 1 <= goal <=
+  // total.
+  __device__ int find(float min_mass, u64 goal) const {
+    u64 sum = 0;
+#pragma unroll
+    for (int i = 0; i < kLaneKeys; ++i) sum += weight(i, min_mass);
+    u64 before = warp_inclusive_sum(sum) - sum;
+    int found = kMaxSorted;
+#pragma unroll
+    for (int i = 0; i < kLaneKeys; ++i) {
+      before += weight(i, min_mass);
+      if (found == kMaxSorted && before >= goal) found = at(i);
+    }
+    return __reduce_min_sync(kAllLanes, found);
+  }
+  // Leaves out what comes after the nucleus of weight `goal`.
+  __device__ void cut(u64 goal) {
+    count = find(0, goal) + 1;
+  }
+};
 
 __device__ inline u64 total_weight(const Row& row, const Source& source,
                                    const Candidates& candidates, SearchShared& shared) {
-  if (source.is_sorted) {
-    if (candidates.by_count) return static_cast<u64>(source.count);
-    return block_total(sorted_weight(row, source, candidates, shared), shared);
-  }
   u64 sum = 0;
   for (int i = static_cast<int>(threadIdx.x); i < source.count; i += kSearchThreads) {
     sum += candidates.weight(row, source.logit(row, i), source.key(row, i));
@@ -145,21 +186,25 @@ __device__ inline void find_digit(int num_bins, u64 goal, SearchShared& shared) 
   __syncthreads();
 }
 
+// histogram[bin] += weight, by all lanes of a warp; once where all have the same bin, as they often
+// do.
+__device__ inline void add_to_bin(int bin, u64 weight, u64* histogram) {
+  const unsigned adding = __ballot_sync(kAllLanes, weight != 0);
+  if (adding == 0) return;
+  const int leader = __ffs(static_cast<int>(adding)) - 1;
+  const int common = __shfl_sync(kAllLanes, bin, leader);
+  if (__ballot_sync(kAllLanes, weight != 0 && bin != common) != 0) {
+    if (weight != 0) atomicAdd(&histogram[bin], weight);
+    return;
+  }
+  for (int d = kWarpSize / 2; d > 0; d /= 2) weight += __shfl_xor_sync(kAllLanes, weight, d);
+  if (lane_idx() == leader) atomicAdd(&histogram[common], weight);
+}
+
 // The key at which the weights of candidates, largest key first, reach `goal`; 1 <= goal <= their
 // total.
 __device__ inline u64 select_key(const Row& row, const Source& source, const Candidates& candidates,
                                  u64 goal, SearchShared& shared) {
-  if (source.is_sorted) {
-    if (candidates.by_count) return shared.sorted[goal - 1];
-    const u64 weight = sorted_weight(row, source, candidates, shared);
-    u64 total;
-    const u64 inclusive = block_inclusive_sum(weight, shared, &total);
-    if (inclusive - weight < goal && goal <= inclusive) {
-      shared.found = shared.sorted[threadIdx.x];
-    }
-    __syncthreads();
-    return shared.found;
-  }
   constexpr int kShifts[] = {42, 31, 21, 10, 0};
   constexpr int kBits[] = {11, 11, 10, 11, 10};
   u64 prefix = 0;
@@ -171,12 +216,17 @@ __device__ inline u64 select_key(const Row& row, const Source& source, const Can
       shared.histogram[i] = 0;
     }
     __syncthreads();
-    for (int i = static_cast<int>(threadIdx.x); i < source.count; i += kSearchThreads) {
-      const u64 key = source.key(row, i);
-      if (key >> (shift + bits) != prefix) continue;
-      const u64 weight = candidates.weight(row, source.logit(row, i), key);
-      if (weight == 0) continue;
-      atomicAdd(&shared.histogram[(key >> shift) & static_cast<u64>(num_bins - 1)], weight);
+    for (int base = 0; base < source.count; base += kSearchThreads) {
+      const int i = base + static_cast<int>(threadIdx.x);
+      u64 key = 0;
+      u64 weight = 0;
+      if (i < source.count) {
+        key = source.key(row, i);
+        const bool is_possible = key >> (shift + bits) == prefix;
+        if (is_possible) weight = candidates.weight(row, source.logit(row, i), key);
+      }
+      const auto bin = static_cast<int>(key >> shift & static_cast<u64>(num_bins - 1));
+      add_to_bin(bin, weight, shared.histogram);
     }
     __syncthreads();
     find_digit(num_bins, goal, shared);
@@ -192,7 +242,7 @@ __device__ inline Source listed_source(const Row& row, const SamplingWork& work,
                                        SearchShared& shared) {
   if (count > kListCapacity) return {.keys = nullptr, .count = row.vocab_size};
   const auto listed = static_cast<int>(count);
-  if (listed > kSearchThreads) return {.keys = work.list, .count = listed};
+  if (listed > kMaxSorted) return {.keys = work.list, .count = listed};
   int size = kWarpSize;
   while (size < listed) size *= 2;
   const int t = static_cast<int>(threadIdx.x);

@@ -30,6 +30,7 @@ int max_partials(const Placement& placement, std::span<const int32_t> nodes, int
 struct ExpertExchange::Impl {
   virtual ~Impl() = default;
   virtual bool is_repeatable() const = 0;
+  virtual std::optional<LocalGroups> local_groups(int num_rows) const = 0;
   virtual base::Status begin_step() = 0;
   virtual base::Status begin(const StepShape& shape, const RoutedRows& rows) = 0;
   virtual base::Status finish(const ExpertFunction& experts, const SumFunction& sum) = 0;
@@ -42,6 +43,7 @@ struct ExpertExchange::Rounds final : Impl {
          const ExchangeLimits& limits);
 
   bool is_repeatable() const override { return false; }
+  std::optional<LocalGroups> local_groups(int) const override { return std::nullopt; }
   base::Status begin_step() override { return base::Status::ok(); }
   base::Status begin(const StepShape& shape, const RoutedRows& rows) override;
   base::Status finish(const ExpertFunction& experts, const SumFunction& sum) override {
@@ -89,6 +91,9 @@ struct ExpertExchange::Local final : Impl {
   }
 
   bool is_repeatable() const override { return true; }
+  std::optional<LocalGroups> local_groups(int num_rows) const override {
+    return experts_here.groups_of(num_rows);
+  }
   // A collective of one: fails when the group was aborted.
   base::Status begin_step() override { return communicator.barrier(); }
   base::Status begin(const StepShape&, const RoutedRows& routed) override {
@@ -207,6 +212,7 @@ base::Status ExpertExchange::Rounds::run_rounds(const ExpertFunction& experts,
 
 base::Status ExpertExchange::Rounds::begin(const StepShape& shape, const RoutedRows& rows) {
   BERYL_ASSERT(!begun, "begin() before finish() of the layer before");
+  BERYL_ASSERT(!rows.is_grouped, "rows of a layer that were grouped here");
   count_load(rows);
   base::Status status = dispatch.begin(shape, rows);
   begun = status.is_ok();
@@ -237,6 +243,10 @@ ExpertExchange::~ExpertExchange() = default;
 
 bool ExpertExchange::is_repeatable() const {
   return impl_->is_repeatable();
+}
+
+std::optional<LocalGroups> ExpertExchange::local_groups(int num_rows) const {
+  return impl_->local_groups(num_rows);
 }
 
 base::Status ExpertExchange::begin_step() {

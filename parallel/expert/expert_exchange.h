@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "kernels/ops.h"
@@ -40,6 +41,14 @@ struct RoutedRows {
   const int32_t* positions = nullptr;       // [T]
   const uint64_t* request_seeds = nullptr;  // [T] for choosing among copies
   int32_t layer = 0;
+  bool is_grouped = false;  // the caller has used local_groups()
+};
+
+// Where a caller may group its rows by expert itself, together with choosing the experts
+// (kernels::Ops::route_and_group).
+struct LocalGroups {
+  const int32_t* slot_of = nullptr;
+  kernels::ExpertGroups groups;
 };
 
 // Rows that arrived for this rank's experts, and the plan of the grouped FFN over them.
@@ -78,6 +87,9 @@ class ExpertExchange {
   // True where begin() and finish() do nothing but launch operations, the same ones for any
   // routing: kernels::Ops::run_repeatable may hold them.
   bool is_repeatable() const;
+
+  // Present where all experts are here and num_rows rows need one pass over them.
+  std::optional<LocalGroups> local_groups(int num_rows) const;
 
   // Before the first layer of a step. Collective; fails when the group has ended.
   base::Status begin_step();

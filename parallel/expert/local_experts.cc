@@ -73,6 +73,15 @@ kernels::ExpertGroups LocalExperts::groups() const {
           .load = reinterpret_cast<int64_t*>(counts_.bytes())};
 }
 
+const int32_t* LocalExperts::slot_of_experts() const {
+  return reinterpret_cast<const int32_t*>(slots_.bytes());
+}
+
+std::optional<LocalGroups> LocalExperts::groups_of(int num_rows) const {
+  if (num_rows > limits_.max_rows) return std::nullopt;
+  return LocalGroups{slot_of_experts(), groups()};
+}
+
 size_t LocalExperts::num_bytes(int num_experts, const ExchangeLimits& limits, int max_pass_rows) {
   const ExchangeLimits pass = limits_of_pass(limits, max_pass_rows);
   const size_t ids = static_cast<size_t>(num_experts) * (sizeof(int32_t) + sizeof(int64_t));
@@ -84,6 +93,7 @@ size_t LocalExperts::num_bytes(int num_experts, const ExchangeLimits& limits, in
 void LocalExperts::run(const RoutedRows& rows, const ExpertExchange::ExpertFunction& experts,
                        const ExpertExchange::SumFunction& sum) {
   const int64_t num_rows = rows.x.shape[0];
+  BERYL_ASSERT(!rows.is_grouped || num_rows <= limits_.max_rows, "{} grouped rows", num_rows);
   for (int64_t begin = 0; begin < num_rows; begin += limits_.max_rows) {
     const int64_t count = std::min<int64_t>(limits_.max_rows, num_rows - begin);
     RoutedRows pass = rows;
@@ -98,8 +108,9 @@ void LocalExperts::run_pass(const RoutedRows& rows, const ExpertExchange::Expert
                             const ExpertExchange::SumFunction& sum, int64_t first_row) {
   const auto num_rows = static_cast<int>(rows.x.shape[0]);
   const kernels::ExpertGroups groups = this->groups();
-  ops_.group_by_expert(rows.topk_idx, rows.topk_weights,
-                       reinterpret_cast<const int32_t*>(slots_.bytes()), groups);
+  if (!rows.is_grouped) {
+    ops_.group_by_expert(rows.topk_idx, rows.topk_weights, slot_of_experts(), groups);
+  }
   const int count = num_rows * limits_.top_k;
   const TensorView results(results_.bytes(), DType::kFloat32, {count, limits_.hidden_size});
   experts(ReceivedRows{rows.x,

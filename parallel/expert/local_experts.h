@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "kernels/ops.h"
@@ -26,6 +27,9 @@ class LocalExperts {
   static size_t num_bytes(int num_experts, const ExchangeLimits& limits,
                           int max_pass_rows = kMaxPassRows);
 
+  // Absent where so many rows take several passes.
+  std::optional<LocalGroups> groups_of(int num_rows) const;
+
   // Calls `sum` for the weighted expert rows of a pass, until every row has been summed once.
   void run(const RoutedRows& rows, const ExpertExchange::ExpertFunction& experts,
            const ExpertExchange::SumFunction& sum);
@@ -37,6 +41,7 @@ class LocalExperts {
   void run_pass(const RoutedRows& rows, const ExpertExchange::ExpertFunction& experts,
                 const ExpertExchange::SumFunction& sum, int64_t first_row);
   kernels::ExpertGroups groups() const;
+  const int32_t* slot_of_experts() const;
   int32_t* ints(int array) const;
 
   kernels::Ops& ops_;

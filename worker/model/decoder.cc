@@ -152,13 +152,20 @@ Status Decoder::feed_forward_block(int layer, const DecoderBatch& batch, LayerOb
   const TensorView topk_idx = workspace_.topk_idx(num_rows);
   const TensorView topk_weights = workspace_.topk_weights(num_rows);
 
-  ops.route(weights.router, residual, eps, topk_idx, topk_weights);
+  const auto groups = parts_.exchange.local_groups(num_rows);
+  if (groups) {
+    ops.route_and_group(weights.router, residual, eps, topk_idx, topk_weights, groups->slot_of,
+                        groups->groups);
+  } else {
+    ops.route(weights.router, residual, eps, topk_idx, topk_weights);
+  }
   const Status sent = parts_.exchange.begin(batch.shape, {.x = experts_in,
                                                           .topk_idx = topk_idx,
                                                           .topk_weights = topk_weights,
                                                           .positions = batch.rows.positions,
                                                           .request_seeds = batch.request_seeds,
-                                                          .layer = layer});
+                                                          .layer = layer,
+                                                          .is_grouped = groups.has_value()});
   if (!sent) return sent;
   ops.gated_mlp(weights.mlp, normed, dense);
   const Status received = parts_.exchange.finish(

@@ -134,6 +134,7 @@ StagedViews StagedBatch::stage(const int32_t* token_ids, const BatchView& batch,
   views.selection.leaf_offsets = device_ + counting_at;
   views.selection.leaf_rows = device_ + leaves_at;
   views.selection.leaf_keys = device_ + zeros_at;
+  views.selection.leaves_per_row = views.copy.leaves_per_row = 1;
   views.copy.leaf_offsets = views.copy.leaf_rows = device_ + counting_at;
   views.copy.leaf_keys = device_ + zeros_at;
   return views;

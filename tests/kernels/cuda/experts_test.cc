@@ -182,6 +182,65 @@ TEST_F(CudaExpertsTest, GroupsAreThoseOfTheCpu) {
   expect_same_groups(none, identity(16), 16);
 }
 
+// A few rows are chosen for and sorted by one kernel: the same as by two operations, every time.
+TEST_F(CudaExpertsTest, RoutingAndGroupingAtOnceIsTheSame) {
+  Random random(6);
+  const int64_t hidden = kIsEmulated ? 264 : 2816;
+  for (const int num_experts : {16, 128, 136}) {
+    const DeviceTensor proj = on_device(random.weights(num_experts, hidden, 1));
+    const DeviceTensor scale = on_device(random.gains(hidden));
+    const DeviceTensor per_expert = on_device(random.gains(num_experts));
+    const RouterWeights weights = {proj.view(), scale.vector_view(), per_expert.vector_view()};
+    std::vector<int32_t> slots = identity(num_experts);
+    slots[3] = slots[7] = -1;  // held elsewhere
+    const DeviceArray<int32_t> device_slots(ops(), slots);
+    for (const int64_t rows : {0, 1, 2, 3, 4, 5, 17}) {
+      const int64_t top_k = num_experts == 16 ? 4 : 8;
+      const DeviceTensor x = on_device(random.floats(rows, hidden));
+      const auto entries = static_cast<size_t>(rows * top_k);
+      std::vector<std::vector<int32_t>> results[2];
+      std::vector<float> group_weights[2];
+      for (int at_once = 0; at_once < 2; ++at_once) {
+        const DeviceArray<int32_t> idx(ops(), std::vector<int32_t>(entries));
+        const TensorView idx_view(idx.data(), DType::kInt32, {rows, top_k});
+        const DeviceTensor chosen = empty(DType::kFloat32, rows, top_k);
+        const auto ints = [&](size_t n) { return std::vector<int32_t>(n, -7); };
+        DeviceGroups groups = {{ops(), ints(static_cast<size_t>(num_experts) + 1)},
+                               {ops(), ints(entries)},
+                               {ops(), ints(static_cast<size_t>(rows) + 1)},
+                               {ops(), ints(entries)},
+                               {ops(), ints(entries)},
+                               {ops(), std::vector<float>(entries, -7)},
+                               {ops(), std::vector<int64_t>(static_cast<size_t>(num_experts), 2)}};
+        if (at_once == 1) {
+          ops().route_and_group(weights, x.view(), kEps, idx_view, chosen.view(),
+                                device_slots.data(), groups.view(num_experts));
+        } else {
+          ops().route(weights, x.view(), kEps, idx_view, chosen.view());
+          ops().group_by_expert(idx_view, chosen.view(), device_slots.data(),
+                                groups.view(num_experts));
+        }
+        std::vector<int32_t> load;
+        for (const int64_t count : groups.load.values())
+          load.push_back(static_cast<int32_t>(count));
+        results[at_once] = {idx.values(),
+                            groups.offsets.values(),
+                            groups.row_idx.values(),
+                            groups.leaf_offsets.values(),
+                            groups.leaf_rows.values(),
+                            groups.leaf_keys.values(),
+                            load};
+        group_weights[at_once] = groups.weight.values();
+      }
+      EXPECT_EQ(results[0], results[1]) << rows << " rows, " << num_experts << " experts";
+      EXPECT_EQ(group_weights[0], group_weights[1]);
+      if (rows > 0) {
+        EXPECT_NE(results[0][1].back(), 0);
+      }
+    }
+  }
+}
+
 struct Experts {
   WeightMatrix gate_up, down;
   int64_t num, hidden, width;
