@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/attention_block.cuh"
 #include "kernels/cuda/hopper.cuh"
+#include "kernels/cuda/tensor_map.h"
 
 namespace beryl::kernels::cuda {
 
@@ -251,6 +252,23 @@ __device__ void write_rows(const AttentionArgs& args, const Block& block, const 
                    sums[j * 4 + h * 2 + 1] * factor);
     }
   }
+}
+
+// Grid (splits, KV heads, tiles).
+template <typename Kernel>
+cudaError_t launch_ring_kernel(Kernel kernel, int shared_bytes, const AttentionArgs& args,
+                               const AttentionPass& pass, const AttentionPartials& partials,
+                               LaunchStream stream) {
+  const dim3 grid(static_cast<unsigned>(pass.num_splits),
+                  static_cast<unsigned>(args.shape.num_kv_heads),
+                  static_cast<unsigned>(pass.num_tiles));
+  CUtensorMap map;
+  const int64_t width = args.cache.entry_stride;
+  const cudaError_t error = make_tensor_map(
+      map, args.cache.data, {{width, 1, kColumnNumbers}, {args.cache.num_rows, width, kBoxRows}});
+  if (error != cudaSuccess) return error;
+  return launch_overlapping_kernel(kernel, grid, kRingThreads, shared_bytes, stream, args, pass,
+                                   Output{pass.num_splits > 1, partials}, map);
 }
 
 }  // namespace beryl::kernels::cuda

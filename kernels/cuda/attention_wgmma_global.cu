@@ -9,7 +9,6 @@
 //
 // So one warpgroup's softmax runs while the other multiplies, and scores are computed once.
 #include "kernels/cuda/attention_ring.cuh"
-#include "kernels/cuda/tensor_map.h"
 
 namespace beryl::kernels::cuda {
 namespace {
@@ -288,16 +287,7 @@ int global_wgmma_shared_bytes() {
 
 cudaError_t launch_global_wgmma_attention(const AttentionArgs& args, const AttentionPass& pass,
                                           const AttentionPartials& partials, LaunchStream stream) {
-  const dim3 grid(static_cast<unsigned>(pass.num_splits),
-                  static_cast<unsigned>(args.shape.num_kv_heads),
-                  static_cast<unsigned>(pass.num_tiles));
-  CUtensorMap map;
-  const int64_t width = args.cache.entry_stride;
-  const cudaError_t error = make_tensor_map(
-      map, args.cache.data, {{width, 1, kColumnNumbers}, {args.cache.num_rows, width, kBoxRows}});
-  if (error != cudaSuccess) return error;
-  return launch_overlapping_kernel(global_attention_kernel, grid, kRingThreads, Layout::kBytes,
-                                   stream, args, pass, Output{pass.num_splits > 1, partials}, map);
+  return launch_ring_kernel(global_attention_kernel, Layout::kBytes, args, pass, partials, stream);
 }
 
 }  // namespace beryl::kernels::cuda

@@ -4,7 +4,6 @@
 // warpgroup starts the scores of the next tile before it adds P V of this one, so that its softmax
 // runs while the products do.
 #include "kernels/cuda/attention_ring.cuh"
-#include "kernels/cuda/tensor_map.h"
 
 namespace beryl::kernels::cuda {
 namespace {
@@ -176,16 +175,7 @@ int sliding_wgmma_shared_bytes() {
 
 cudaError_t launch_sliding_wgmma_attention(const AttentionArgs& args, const AttentionPass& pass,
                                            const AttentionPartials& partials, LaunchStream stream) {
-  const dim3 grid(static_cast<unsigned>(pass.num_splits),
-                  static_cast<unsigned>(args.shape.num_kv_heads),
-                  static_cast<unsigned>(pass.num_tiles));
-  CUtensorMap map;
-  const int64_t width = args.cache.entry_stride;
-  const cudaError_t error = make_tensor_map(
-      map, args.cache.data, {{width, 1, kColumnNumbers}, {args.cache.num_rows, width, kBoxRows}});
-  if (error != cudaSuccess) return error;
-  return launch_overlapping_kernel(sliding_attention_kernel, grid, kRingThreads, Layout::kBytes,
-                                   stream, args, pass, Output{pass.num_splits > 1, partials}, map);
+  return launch_ring_kernel(sliding_attention_kernel, Layout::kBytes, args, pass, partials, stream);
 }
 
 }  // namespace beryl::kernels::cuda

@@ -82,7 +82,6 @@ class CudaOps final : public Ops {
   CudaOps(const CudaOpsOptions& options, const DeviceInfo& info)
       : options_(options),
         limits_{info.num_sms, info.max_shared_bytes, info.has_wgmma && !options.without_wgmma},
-        warpgroup_sms_(info.has_wgmma && !options.without_wgmma ? info.num_sms : 0),
         staging_(options.device),
         graphs_(options.warn ? options.warn : warn_on_stderr) {
     if (!options.without_cublas) dense_.emplace();
@@ -169,7 +168,6 @@ class CudaOps final : public Ops {
 
   const CudaOpsOptions options_;
   const DeviceLimits limits_;
-  const int warpgroup_sms_;  // MatmulArgs::warpgroup_sms
   Stream main_stream_;
   ActiveStream stream_{
       main_stream_.get(),
@@ -503,7 +501,6 @@ void CudaOps::expert_ffn(const ExpertWeights& weights, const TensorView& x,
   args.num_rows = batch.num_assignments;
   args.num_groups = static_cast<int>(num_experts);
   args.offsets = batch.expert_offsets;
-  args.warpgroup_sms = warpgroup_sms_;
   args.epilogue = Epilogue::kGelu;
   args.weight_stride = 2 * width * hidden;
   args.row_idx = batch.row_idx;

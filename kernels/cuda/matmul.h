@@ -53,8 +53,6 @@ struct MatmulArgs {
   int64_t weight_stride = 0;
   const int32_t* row_idx = nullptr;  // [num_rows] row of x, or null: the row itself
   const float* row_scale = nullptr;  // [num_rows] factor of each result row (kStore), or null
-
-  int warpgroup_sms = 0;  // multiprocessors of a device with wgmma; 0: without
 };
 
 struct MatmulPlan {
@@ -62,9 +60,8 @@ struct MatmulPlan {
   Kernel kernel = Kernel::kSkinny;
   int tile_rows = 8;      // skinny: kSkinnyShapes; tile: 64, 128; warpgroup: 192, 256
   int num_row_tiles = 0;  // blocks along rows, enough for every division
-  // skinny:
-  int weight_rows = 64;  // of a stage
-  int num_blocks = 0;
+  int num_blocks = 0;     // skinny, warpgroup
+  int weight_rows = 64;   // skinny: of a stage
 };
 
 // From shapes alone. Host function without CUDA calls.

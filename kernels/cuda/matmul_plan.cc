@@ -15,9 +15,9 @@ constexpr int kHalfSharedBytes = 113 << 10;  // what two blocks an SM of sm_90 m
 
 // What the kernel of warpgroups takes.
 constexpr int kMaxWarpgroupGroups = 1024;  // two numbers each in shared memory
-bool fits_warpgroups(const MatmulArgs& args) {
+bool fits_warpgroups(const MatmulArgs& args, const DeviceLimits& device) {
   const MatmulJob& job = args.jobs[0];
-  if (args.warpgroup_sms == 0 || args.num_groups == 0 || args.cap > 0) return false;
+  if (!device.has_wgmma || args.num_groups == 0 || args.cap > 0) return false;
   if (args.num_groups > kMaxWarpgroupGroups) return false;
   if (args.epilogue == Epilogue::kGelu) {
     return job.up > job.weight && (job.up - job.weight) % kMatmulDepthUnit == 0;
@@ -103,14 +103,16 @@ MatmulPlan plan_matmul(const MatmulArgs& args, const DeviceLimits& device) {
   const int groups = std::min(std::max(args.num_groups, 1), std::max(args.num_rows, 1));
   const int mean = (args.num_rows + groups - 1) / groups;
   const bool is_grouped = args.num_groups > 0;
-  const int max_skinny = fits_warpgroups(args) ? kMaxSkinnyRowsBesideWarpgroups
-                         : is_grouped          ? kMaxSkinnyGroupRows
-                                               : max_skinny_rows(args);
+  const bool has_warpgroups = fits_warpgroups(args, device);
+  const int max_skinny = has_warpgroups ? kMaxSkinnyRowsBesideWarpgroups
+                         : is_grouped   ? kMaxSkinnyGroupRows
+                                        : max_skinny_rows(args);
   const bool is_skinny = mean <= max_skinny;
   plan.kernel = is_skinny ? MatmulPlan::Kernel::kSkinny : MatmulPlan::Kernel::kTile;
-  if (!is_skinny && fits_warpgroups(args)) {
+  if (!is_skinny && has_warpgroups) {
     plan.kernel = MatmulPlan::Kernel::kWarpgroup;
     plan.tile_rows = mean <= 160 ? 192 : 256;
+    plan.num_blocks = device.num_sms;
     return plan;
   }
   if (is_skinny) {

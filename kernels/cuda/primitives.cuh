@@ -37,7 +37,8 @@ __device__ inline bf16 from_float<bf16>(float value) {
 }
 
 // Sum over the warp; every lane gets the same bits (a + b = b + a at every level).
-__device__ inline float warp_sum(float value) {
+template <typename T>
+__device__ inline T warp_sum(T value) {
 #pragma unroll
   for (int distance = kWarpSize / 2; distance > 0; distance /= 2) {
     value += __shfl_xor_sync(kAllLanes, value, distance);

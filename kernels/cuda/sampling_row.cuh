@@ -29,6 +29,13 @@ constexpr int kSegmentThreads = kSegmentWarps * kWarpSize;
 constexpr int kMaxSegmentBlocks = kMaxSegments / kSegmentWarps;
 constexpr int kListCapacity = 8192;
 
+__device__ inline u64 warp_max(u64 value) {
+  for (int distance = kWarpSize / 2; distance > 0; distance /= 2) {
+    value = max(value, static_cast<u64>(__shfl_xor_sync(kAllLanes, value, distance)));
+  }
+  return value;
+}
+
 // Of one row.
 struct SamplingWork {
   u64 segment_best[kMaxSegments];      // largest key of each, 0: no token is possible

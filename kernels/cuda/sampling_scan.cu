@@ -33,18 +33,6 @@ __global__ void __launch_bounds__(kSegmentThreads) biases_kernel(SampleArgs args
   }
 }
 
-__device__ u64 warp_max(u64 value) {
-  for (int d = kWarpSize / 2; d > 0; d /= 2) {
-    value = max(value, static_cast<u64>(__shfl_xor_sync(kAllLanes, value, d)));
-  }
-  return value;
-}
-template <typename T>
-__device__ T warp_total(T value) {
-  for (int d = kWarpSize / 2; d > 0; d /= 2) value += __shfl_xor_sync(kAllLanes, value, d);
-  return value;
-}
-
 __device__ int segment_of_warp() {
   return static_cast<int>(blockIdx.x) * kSegmentWarps + warp_idx();
 }
@@ -185,8 +173,8 @@ __global__ void __launch_bounds__(kSegmentThreads) masses_kernel(SampleArgs args
       buckets.add(bucket_of(row, logit), weight);
     }
   });
-  total = warp_total(total);
-  mass = warp_total(mass);
+  total = warp_sum(total);
+  mass = warp_sum(mass);
   if (lane_idx() == 0) {
     work.segment_total[segment_of_warp()] = total;
     work.segment_mass[segment_of_warp()] = mass;
@@ -226,7 +214,7 @@ __global__ void __launch_bounds__(kSegmentThreads) border_kernel(SampleArgs args
     mass += before.weight(row, logit, key);
     append_keys(within.weight(row, logit, key) != 0, key, &work.num_listed, work.list);
   });
-  mass = warp_total(mass);
+  mass = warp_sum(mass);
   if (lane_idx() == 0) work.segment_mass[segment_of_warp()] = mass;
 }
 

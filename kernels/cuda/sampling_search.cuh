@@ -67,12 +67,6 @@ __device__ inline u64 block_inclusive_sum(u64 value, SearchShared& shared, u64* 
 }
 
 __device__ inline u64 block_max(u64 value, SearchShared& shared) {
-  const auto warp_max = [](u64 v) {
-    for (int d = kWarpSize / 2; d > 0; d /= 2) {
-      v = max(v, static_cast<u64>(__shfl_xor_sync(kAllLanes, v, d)));
-    }
-    return v;
-  };
   value = warp_max(value);
   __syncthreads();
   if (lane_idx() == 0) shared.warp_sums[warp_idx()] = value;

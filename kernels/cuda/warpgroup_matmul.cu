@@ -328,7 +328,7 @@ cudaError_t make_weight_map(const MatmulArgs& args, CUtensorMap& map) {
 }
 
 template <int kMaxRows, int kStages>
-cudaError_t launch(const MatmulArgs& args, LaunchStream stream) {
+cudaError_t launch(const MatmulArgs& args, int num_blocks, LaunchStream stream) {
   CUtensorMap map;
   const cudaError_t error = make_weight_map(args, map);
   if (error != cudaSuccess) return error;
@@ -337,9 +337,9 @@ cudaError_t launch(const MatmulArgs& args, LaunchStream stream) {
   const int num_col_tiles = (args.jobs[0].num_cols + cols - 1) / cols;
   const auto kernel = is_gelu ? warpgroup_kernel<kMaxRows, kStages, true>
                               : warpgroup_kernel<kMaxRows, kStages, false>;
-  return launch_overlapping_kernel(
-      kernel, dim3(static_cast<unsigned>(args.warpgroup_sms)), kThreads,
-      Shape<kMaxRows, kStages>::shared_bytes(args.num_groups), stream, args, num_col_tiles, map);
+  return launch_overlapping_kernel(kernel, dim3(static_cast<unsigned>(num_blocks)), kThreads,
+                                   Shape<kMaxRows, kStages>::shared_bytes(args.num_groups), stream,
+                                   args, num_col_tiles, map);
 }
 
 }  // namespace
@@ -347,9 +347,9 @@ cudaError_t launch(const MatmulArgs& args, LaunchStream stream) {
 cudaError_t launch_warpgroup(const MatmulArgs& args, const MatmulPlan& plan, LaunchStream stream) {
   switch (plan.tile_rows) {
     case 192:
-      return launch<192, 5>(args, stream);
+      return launch<192, 5>(args, plan.num_blocks, stream);
     case 256:
-      return launch<256, 4>(args, stream);
+      return launch<256, 4>(args, plan.num_blocks, stream);
     default:
       return cudaErrorInvalidValue;
   }

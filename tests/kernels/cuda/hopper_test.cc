@@ -71,7 +71,7 @@ TEST_F(HopperTest, EveryKindOfOperandAgrees) {
 
 // The control: a kernel that does not wait for a tensor copy. A GPU may be lucky.
 TEST_F(HopperTest, EmulationSeesAMissingWait) {
-  if (!kIsEmulated) GTEST_SKIP() << "a race";
+  if (!kIsEmulated) GTEST_SKIP() << "on a GPU a missing wait is a race, which may be won";
   EXPECT_FALSE(
       error_of(
           {.uses_tensor_copies = true, .skips_a_wait = true, .num_rounds = 1, .num_cols = 64}) <

@@ -91,15 +91,16 @@ MatmulArgs expert_args(int rows) {
   args.num_groups = 128;
   args.epilogue = Epilogue::kGelu;
   args.jobs[0] = {weights, weights + 32, nullptr, 704};
-  args.warpgroup_sms = 132;
   return args;
 }
 
+constexpr DeviceLimits kWithWgmma = {.has_wgmma = true};
+
 TEST(MatmulPlanTest, WarpgroupsTakeManyRowsOfExperts) {
   using Kernel = MatmulPlan::Kernel;
-  EXPECT_EQ(plan_matmul(expert_args(128), {}).kernel, Kernel::kSkinny);
+  EXPECT_EQ(plan_matmul(expert_args(128), kWithWgmma).kernel, Kernel::kSkinny);
   for (const int rows : {64 * 128, 256 * 128, 1000 * 128}) {
-    const MatmulPlan plan = plan_matmul(expert_args(rows), {});
+    const MatmulPlan plan = plan_matmul(expert_args(rows), kWithWgmma);
     EXPECT_EQ(plan.kernel, Kernel::kWarpgroup);
     EXPECT_GE(plan.tile_rows, std::min(rows / 128, 256));  // weights are read once
   }
@@ -110,10 +111,10 @@ TEST(MatmulPlanTest, WhatWarpgroupsCannotDoTakesTiles) {
   const auto kernel_with = [](const std::function<void(MatmulArgs&)>& change) {
     MatmulArgs args = expert_args(64 * 128);
     change(args);
-    return plan_matmul(args, {}).kernel;
+    return plan_matmul(args, kWithWgmma).kernel;
   };
   EXPECT_EQ(kernel_with([](MatmulArgs&) {}), Kernel::kWarpgroup);
-  EXPECT_EQ(kernel_with([](MatmulArgs& args) { args.warpgroup_sms = 0; }), Kernel::kTile);
+  EXPECT_EQ(plan_matmul(expert_args(64 * 128), {}).kernel, Kernel::kTile);
   EXPECT_EQ(kernel_with([](MatmulArgs& args) { args.num_groups = 0; }), Kernel::kTile);
   EXPECT_EQ(kernel_with([](MatmulArgs& args) { args.epilogue = Epilogue::kStoreBf16; }),
             Kernel::kTile);
