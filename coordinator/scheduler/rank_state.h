@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "coordinator/scheduler/block_pool.h"
 #include "coordinator/scheduler/cache_pages.h"
+#include "coordinator/scheduler/page_pool.h"
 #include "coordinator/scheduler/request_state.h"
 #include "coordinator/scheduler/retirement.h"
 #include "coordinator/scheduler/scheduler.h"
@@ -44,15 +44,15 @@ class RankState {
   bool made_way() const { return made_way_; }
   void set_made_way(bool made_way) { made_way_ = made_way; }
 
-  BlockPool& page_pool() { return page_pool_; }
-  const BlockPool& page_pool() const { return page_pool_; }
+  PagePool& page_pool() { return page_pool_; }
+  const PagePool& page_pool() const { return page_pool_; }
 
  private:
   uint32_t rank_;
   uint32_t block_size_;
   uint32_t sliding_window_;
   CachePages pages_;
-  BlockPool page_pool_;
+  PagePool page_pool_;
   std::vector<uint32_t> free_handles_;
   // A handle returns to free_handles_ at once: the plan that gives it away again releases it first.
   std::vector<uint32_t> releases_;

@@ -1,5 +1,5 @@
-// Blocks that were given up wait here until the last plan that names them has completed on EVERY
-// rank: step n + 1 is planned while n runs, so a block freed at once could be written by its next
+// Pages that were given up wait here until the last plan that names them has completed on EVERY
+// rank: step n + 1 is planned while n runs, so a page freed at once could be written by its next
 // owner while its old one is still being read.
 #pragma once
 
@@ -7,14 +7,14 @@
 #include <deque>
 #include <vector>
 
-#include "coordinator/scheduler/block_pool.h"
+#include "coordinator/scheduler/page_pool.h"
 
 namespace beryl::scheduler {
 
 class Retirement {
  public:
-  // `last_step`: the last step whose plan names the block. Free at once if it has completed.
-  void retire(BlockPool& pool, uint32_t block, uint64_t last_step);
+  // `last_step`: the last step whose plan names the page. Free at once if it has completed.
+  void retire(PagePool& pool, uint32_t page, uint64_t last_step);
   // Every step up to `step` has completed on every rank. Steps complete in order.
   void complete(uint64_t step);
   uint64_t completed_step() const { return completed_step_; }
@@ -23,8 +23,8 @@ class Retirement {
 
  private:
   struct Waiting {
-    BlockPool* pool;
-    uint32_t block;
+    PagePool* pool;
+    uint32_t page;
   };
   uint64_t completed_step_ = 0;
   std::deque<std::vector<Waiting>> by_step_;  // [0] waits for completed_step_ + 1
