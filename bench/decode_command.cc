@@ -32,15 +32,16 @@ void print_decode(const json& r) {
   fmt::print(
       "decode, batch {}, context {}: {:.1f} tokens/s, step {:.3f} ms (p99 {:.3f}) = {:.0f} % of "
       "the "
-      "limit\n    limit {:.3f} ms: weights {:.3f} GB ({:.1f} distinct experts per layer), KV "
+      "limit\n    limit {:.3f} ms at {:.1f} GB/s: weights {:.3f} GB ({:.1f} distinct experts per "
+      "layer), KV "
       "{:.3f} "
       "GB, {:.1f} GFLOP; contexts set up in {:.1f} s\n",
       r["batch_size"].get<int>(), r["context"].get<int>(), r["tokens_per_s"].get<double>(),
       r["step_median_ms"].get<double>(), r["step_p99_ms"].get<double>(),
       r["percent_of_limit"].get<double>(), r["limit_ms"].get<double>(),
-      r["weight_gb_per_step"].get<double>(), r["experts_per_layer"].get<double>(),
-      r["kv_gb_per_step"].get<double>(), r["gflop_per_step"].get<double>(),
-      r["set_up_s"].get<double>());
+      r["memory_gb_s"].get<double>(), r["weight_gb_per_step"].get<double>(),
+      r["experts_per_layer"].get<double>(), r["kv_gb_per_step"].get<double>(),
+      r["gflop_per_step"].get<double>(), r["set_up_s"].get<double>());
 }
 
 json decode_json(const EngineRun& run, const DecodeShape& shape, const DecodeResult& result) {
@@ -58,6 +59,7 @@ json decode_json(const EngineRun& run, const DecodeShape& shape, const DecodeRes
           {"step_p99_ms", result.p99_ms},
           {"limit_ms", limit_ms},
           {"percent_of_limit", 100 * limit_ms / result.median_ms},
+          {"memory_gb_s", run.limits.bytes_per_s / 1e9},
           {"experts_per_layer", result.experts_per_layer},
           {"weight_gb_per_step", weight_bytes / 1e9},
           {"kv_gb_per_step", result.kv_bytes / 1e9},

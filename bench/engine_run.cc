@@ -147,6 +147,9 @@ bool EngineRun::with_runner(const EngineSize& size, std::string& problem,
     return false;
   }
   EngineRunner runner(parts, size);
+  if (!is_cuda(options)) {
+    limits.bytes_per_s = measure_read_bandwidth(options.cpu.num_threads);
+  }
   measure(runner);
   return true;
 }
@@ -160,18 +163,18 @@ void run_engine(EngineRunOptions options,
   const std::unique_ptr<kernels::Ops> ops = make_ops(options);
   const model::ModelConfig config = model::load_model_config(options.cpu.directory / "config.json");
   const expert::Placement placement = expert::Placement::contiguous(config.num_experts, 1);
-  const DeviceLimits limits = measure_limits(options, *ops);
+  DeviceLimits limits = measure_limits(options, *ops);
   fmt::print("{}: memory {:.1f} GB/s, products {:.2f} TFLOP/s\n", options.device,
              limits.bytes_per_s / 1e9, limits.flops_per_s / 1e12);
   const weights::ModelWeights weights = load(options, config, placement, *ops);
   json report;
+  report["memory_gb_s"] = limits.bytes_per_s / 1e9;
   run_local_ranks(1, [&](comm::Communicator& communicator) {
     const EngineParts parts{config, weights, *ops, communicator, placement};
     const EngineRun run{options, config, *ops, limits, parts};
     report["verified"] = verify(run);
     measure(run, report);
   });
-  report["memory_gb_s"] = limits.bytes_per_s / 1e9;
   report["matmul_tflop_s"] = limits.flops_per_s / 1e12;
   report["weight_gb"] = static_cast<double>(weights.num_bytes()) / 1e9;
   write(options, std::move(report));

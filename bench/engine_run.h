@@ -35,7 +35,8 @@ struct EngineRun {
   const EngineRunOptions& options;
   const model::ModelConfig& config;
   kernels::Ops& ops;
-  DeviceLimits limits;
+  // A machine's read bandwidth changes with its neighbours: on a CPU measured again for each shape.
+  DeviceLimits& limits;
 
   // Calls `measure` with a runner of this size. False: the cache does not fit, `problem` says why.
   bool with_runner(const EngineSize& size, std::string& problem,
